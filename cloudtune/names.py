@@ -1,0 +1,87 @@
+"""Every name of an experiment, a job or a tag is made, checked and taken apart here.
+
+SageMaker's rule for job names: 1 to 63 characters, letters, digits and single or repeated hyphens inside
+(https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateTrainingJob.html). The clients check
+neither length nor pattern, so cloudtune does, before anything is sent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from datetime import datetime, timezone
+
+from cloudtune.constants import MAX_NAME_LENGTH, NAME_PATTERN
+from cloudtune.errors import SpecError
+
+_NAME = re.compile(NAME_PATTERN)
+_DIGEST_LENGTH = 6
+
+
+def is_legal_name(name: str) -> bool:
+    """Whether ``name`` may name a tuner, an experiment tag, or a SageMaker job."""
+    return _NAME.fullmatch(name) is not None
+
+
+def legal_name(text: str, max_length: int = MAX_NAME_LENGTH) -> str:
+    """The legal name nearest to ``text``.
+
+    Distinct long texts stay distinct: what is cut off is replaced by a digest of the whole.
+    """
+    ascii_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    name = re.sub(r"[^a-zA-Z0-9]+", "-", ascii_text).strip("-") or "cloudtune"
+    if len(name) > max_length:
+        digest = hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_LENGTH]
+        name = f"{name[: max_length - _DIGEST_LENGTH - 1].rstrip('-')}-{digest}"
+    return name
+
+
+def check_name(name: str, what: str = "name", max_length: int = MAX_NAME_LENGTH) -> str:
+    """Returns ``name`` if it is legal.
+
+    Raises:
+        SpecError: With a legal proposal.
+    """
+    if not isinstance(name, str) or not is_legal_name(name) or len(name) > max_length:
+        raise SpecError(
+            f"{what} {name!r} is not legal: 1 to {max_length} letters, digits and hyphens, "
+            "beginning and ending with a letter or digit (no underscores, spaces or dots).",
+            f"Legal would be: {legal_name(str(name), max_length)}",
+        )
+    return name
+
+
+def timestamp_suffix(now: float) -> str:
+    """``2026-11-21-07-10-59-123`` in UTC, for ``now`` in seconds since the epoch."""
+    moment = datetime.fromtimestamp(now, tz=timezone.utc)
+    return f"{moment:%Y-%m-%d-%H-%M-%S}-{moment.microsecond // 1000:03d}"
+
+
+_SUFFIX = re.compile(r"-\d{4}(-\d{2}){5}-\d{3}$")
+
+
+def with_timestamp(base: str, now: float) -> str:
+    """``base`` with :func:`timestamp_suffix`, shortened to fit."""
+    suffix = timestamp_suffix(now)
+    return f"{legal_name(base, MAX_NAME_LENGTH - len(suffix) - 1)}-{suffix}"
+
+
+def without_timestamp(name: str) -> str:
+    """The base that :func:`with_timestamp` was given (after shortening)."""
+    return _SUFFIX.sub("", name)
+
+
+def tuner_name(experiment_tag: str, benchmark: str, method: str, seed: int) -> str:
+    """Name of the experiment, and of the SageMaker job that tunes it, of one launch.
+
+    A function of its arguments alone, so that a launch that is repeated finds its jobs again.
+    """
+    return legal_name(f"{experiment_tag}-{benchmark}-{method}-{seed}")
+
+
+def trial_job_name(tuner: str, trial_id: int, attempt: int) -> str:
+    """Name of the SageMaker job that runs one attempt of one trial. The trial comes first, so that names
+    that share a tuner differ early and a listing by prefix is unique."""
+    head = f"{trial_id}-{attempt}-"
+    return head + legal_name(tuner, MAX_NAME_LENGTH - len(head))
