@@ -1,0 +1,1 @@
+"""Results of an experiment: one row a report."""
