@@ -1,0 +1,265 @@
+"""What to do next: pure. No clock, no I/O, no backend; time comes in as elapsed seconds.
+
+The same facts in the same order lead to the same plans, whether they have just happened (:meth:`interpret`,
+:meth:`plan`) or are read from a journal (:meth:`replay`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from cloudtune.errors import ReplayDiverged
+from cloudtune.experiment import events as ev
+from cloudtune.experiment.ports import AttemptEnded, Fact, ReportSeen
+from cloudtune.experiment.state import ExperimentState, TrialState
+from cloudtune.optimizer.scheduler import Scheduler, SchedulerDecision
+from cloudtune.trial import Outcome
+
+#: Interruptions in a row without a single new report after which a trial counts as failed.
+MAX_FRUITLESS_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When something happens: seconds since the epoch, and seconds that the experiment has been running."""
+
+    time: float
+    elapsed_s: float
+
+
+@dataclass(frozen=True)
+class CoreOptions:
+    """How an experiment is run. See :class:`cloudtune.tuner.Tuner` for the meanings."""
+
+    n_workers: int
+    max_failures: int = 1
+    asynchronous_scheduling: bool = True
+    wait_trial_completion_when_stopping: bool = False
+    start_jobs_without_delay: bool = True
+    #: A script that was told by ``max_resource_attr`` how far to train ends by itself; it is stopped from
+    #: outside only if it has not done so after this time.
+    patience_s: float = 10.0
+
+
+class StatusObserver(Protocol):
+    """Statistics that the stopping criterion reads."""
+
+    def observe(self, event: ev.Event) -> None: ...
+
+    def advance(self, elapsed_s: float) -> None: ...
+
+
+class ExperimentCore:
+    """One experiment's state, scheduler and rules.
+
+    Args:
+        scheduler: Fresh; the journal is replayed through it.
+        options: See there.
+        status: Is shown each event.
+        should_stop: Looks at ``status`` and returns the reason to end tuning, or None.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        options: CoreOptions,
+        status: StatusObserver,
+        should_stop: Callable[[], str | None],
+    ) -> None:
+        self.scheduler = scheduler
+        self.options = options
+        self.status = status
+        self.state = ExperimentState(resource_attr=scheduler.resource_attr)
+        self._should_stop = should_stop
+        #: The scheduler had nothing to suggest, and nothing has happened since.
+        self._asked_in_vain = False
+        #: With synchronous scheduling: a batch is being started.
+        self._filling = True
+
+    # -- facts
+
+    def interpret(self, fact: Fact, moment: Moment) -> ev.Event | None:
+        """The event that ``fact`` amounts to, None if it is known already. Asks the scheduler for its decision
+        on a report, so the event must be applied next."""
+        state = self.state.trials[fact.trial_id]
+        if state.trial.attempt != fact.attempt or not state.status.is_running:
+            return None
+        if isinstance(fact, ReportSeen):
+            return self._interpret_report(fact, state, moment)
+        return self._interpret_end(fact, state, moment)
+
+    def _interpret_report(self, fact: ReportSeen, state: TrialState, moment: Moment) -> ev.Event | None:
+        if fact.seq < state.cursor:
+            return None
+        if self.state.is_repetition(fact.trial_id, fact.metrics):
+            state.cursor = fact.seq + 1  # not recorded: found to be a repetition again after a crash
+            return None
+        decision = self._decide(state, fact.metrics)
+        return ev.TrialReported(
+            moment.time, moment.elapsed_s, fact.trial_id, fact.attempt, fact.seq, fact.metrics, str(decision)
+        )
+
+    def _decide(self, state: TrialState, metrics: dict[str, Any]) -> SchedulerDecision:
+        if state.wanted is None:
+            return self.scheduler.on_report(state.trial, metrics)
+        # It went on reporting until the stop reached it: recorded, but decided already.
+        return SchedulerDecision.PAUSE if state.wanted is Outcome.paused else SchedulerDecision.STOP
+
+    def _interpret_end(self, fact: AttemptEnded, state: TrialState, moment: Moment) -> ev.TrialEnded:
+        outcome, reason = fact.outcome, fact.reason
+        if state.stop_requested and state.wanted is not None:
+            outcome = state.wanted
+        elif state.wanted is Outcome.paused and outcome is Outcome.completed:
+            outcome = Outcome.paused
+        elif state.wanted is not None and outcome in (Outcome.interrupted, Outcome.stopped):
+            outcome = state.wanted  # it had got as far as it was to get
+        elif outcome is Outcome.stopped:
+            outcome, reason = Outcome.interrupted, reason or "stopped by somebody else"
+        elif outcome is Outcome.completed and state.trial.num_reports == 0:
+            outcome = Outcome.failed
+            reason = (
+                "The script ended without a single report. Call Reporter()(epoch=..., <metric>=...) at least "
+                "once; its line '[tune-metric]: {...}' must appear on standard output."
+            )
+        given_up = state.fruitless >= MAX_FRUITLESS_ATTEMPTS and not state.stop_requested
+        if outcome is Outcome.interrupted and given_up:
+            outcome = Outcome.failed
+            reason = f"Interrupted {state.fruitless + 1} times in a row without a new report. {reason}"
+        return ev.TrialEnded(
+            moment.time, moment.elapsed_s, fact.trial_id, fact.attempt, str(outcome), reason, fact.exit_code
+        )
+
+    def apply(self, event: ev.Event) -> None:
+        """Takes into account an event of :meth:`interpret` or :meth:`plan`."""
+        self.state.apply(event)
+        self.status.observe(event)
+        self._asked_in_vain = False
+        if isinstance(event, ev.TrialStarted):
+            self.scheduler.on_start(self.state.trials[event.trial_id].trial)
+        elif isinstance(event, ev.TrialEnded):
+            self.scheduler.on_end(self.state.trials[event.trial_id].trial, Outcome(event.outcome))
+
+    def replay(self, event: ev.Event) -> None:
+        """Takes into account an event that was read from the journal.
+
+        Raises:
+            ReplayDiverged: If the scheduler now decides differently.
+        """
+        if isinstance(event, ev.TrialReported):
+            state = self.state.trials.get(event.trial_id)
+            if state is not None and state.wanted is None:
+                decision = self.scheduler.on_report(state.trial, event.metrics)
+                if decision != event.decision:
+                    raise ReplayDiverged(
+                        f"Event {self.state.num_events} of the journal says {event.decision} for trial "
+                        f"{event.trial_id}, the scheduler now says {decision}.",
+                        "The scheduler, its arguments or its random_seed differ from those that the experiment was "
+                        "begun with. Use them again, or start a new experiment under another tuner_name.",
+                    )
+        self.apply(event)
+
+    # -- plans
+
+    def plan(self, moment: Moment) -> ev.Event | None:
+        """The next thing to do, to be applied and then performed; None: wait for news.
+
+        Call until it returns None. Changes nothing that a repeated call would notice.
+        """
+        if self.state.ended is not None:
+            return None
+        self.status.advance(moment.elapsed_s)
+        return self._plan_stop(moment) or self._plan_end(moment) or self._plan_start(moment)
+
+    def next_deadline_s(self) -> float | None:
+        """Elapsed seconds at which :meth:`plan` may have something to do without news."""
+        waiting = [self.state.trials[i].wanted_since_s for i in self.state.to_stop]
+        return min(waiting) + self.options.patience_s if waiting else None
+
+    def interrupt_running(self, moment: Moment) -> list[ev.Event]:
+        """Requests to end all that runs, to be resumed in a later session."""
+        return [
+            self._stop_request(self.state.trials[i], self.state.trials[i].wanted or Outcome.interrupted, moment)
+            for i in self.state.running
+            if not self.state.trials[i].stop_requested
+        ]
+
+    def _plan_stop(self, moment: Moment) -> ev.Event | None:
+        for trial_id in self.state.to_stop:
+            state = self.state.trials[trial_id]
+            overdue = moment.elapsed_s - state.wanted_since_s >= self.options.patience_s
+            if state.wanted is not None and (overdue or not self._ends_by_itself(state)):
+                return self._stop_request(state, state.wanted, moment)
+        return None
+
+    def _ends_by_itself(self, state: TrialState) -> bool:
+        """Whether the script has reached the level up to which it was told to train."""
+        attr = self.scheduler.max_resource_attr
+        target = state.trial.config.get(attr) if attr else None
+        return isinstance(target, int) and state.level >= target
+
+    def _stop_request(self, state: TrialState, outcome: Outcome, moment: Moment) -> ev.StopRequested:
+        trial = state.trial
+        return ev.StopRequested(moment.time, moment.elapsed_s, trial.trial_id, trial.attempt, str(outcome))
+
+    def _plan_end(self, moment: Moment) -> ev.Event | None:
+        stopped = self.state.stopped
+        if stopped is None:
+            reason = self._too_many_failures() or self._should_stop()
+            if reason is None:
+                return None
+            drain = self.options.wait_trial_completion_when_stopping and not self._too_many_failures()
+            return ev.TuningStopped(moment.time, moment.elapsed_s, reason, drain)
+        if not stopped.drain:
+            for trial_id in self.state.running:
+                state = self.state.trials[trial_id]
+                if not state.stop_requested:
+                    return self._stop_request(state, state.wanted or Outcome.stopped, moment)
+        if self.state.running:
+            return None
+        error = self._too_many_failures() or ""
+        return ev.ExperimentEnded(moment.time, moment.elapsed_s, stopped.reason, error)
+
+    def _too_many_failures(self) -> str | None:
+        if self.state.num_failed <= self.options.max_failures:
+            return None
+        return f"{self.state.num_failed} trials failed, more than max_failures={self.options.max_failures}"
+
+    def _plan_start(self, moment: Moment) -> ev.Event | None:
+        if self.state.stopped is not None or self._asked_in_vain or not self._has_free_worker():
+            return None
+        resumed = next(iter(self.state.interrupted), None)
+        if resumed is not None:
+            trial = self.state.trials[resumed].trial
+            return ev.TrialStarted(
+                moment.time, moment.elapsed_s, resumed, trial.attempt + 1, trial.config, trial.checkpoint_trial_id
+            )
+        trial_id = len(self.state.trials)
+        suggestion = self.scheduler.suggest(trial_id)
+        if suggestion is None:
+            self._asked_in_vain = True
+            if self.state.running:
+                return None
+            return ev.ExperimentEnded(moment.time, moment.elapsed_s, "the search space is exhausted")
+        attempt = 0
+        if suggestion.resume_trial_id is not None:
+            trial_id = suggestion.resume_trial_id
+            attempt = self.state.trials[trial_id].trial.attempt + 1
+        return ev.TrialStarted(
+            moment.time,
+            moment.elapsed_s,
+            trial_id,
+            attempt,
+            suggestion.config,
+            suggestion.checkpoint_trial_id,
+        )
+
+    def _has_free_worker(self) -> bool:
+        busy = len(self.state.running)
+        if not self.options.asynchronous_scheduling:
+            self._filling = busy == 0 or (self._filling and busy < self.options.n_workers)
+            return self._filling
+        if self.options.start_jobs_without_delay:
+            busy -= self.state.num_stopping
+        return busy < self.options.n_workers

@@ -1,0 +1,300 @@
+"""The one loop: asks the backend for news, records what they amount to, performs what the core plans.
+
+One turn is: poll, interpret, plan, **append once**, perform, tell the observers, wait. Nothing is performed that
+is not recorded; whatever is recorded and was not performed is asked for again when the experiment is resumed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from cloudtune.clock import Clock
+from cloudtune.errors import CloudtuneError
+from cloudtune.experiment import events as ev
+from cloudtune.experiment.core import ExperimentCore, Moment
+from cloudtune.experiment.ports import (
+    AttemptEnded,
+    AttemptKey,
+    BackendContext,
+    ExperimentStore,
+    SupportsAcknowledge,
+    TrialBackend,
+)
+from cloudtune.optimizer.scheduler import HasRungLevels
+from cloudtune.paths import ExperimentPaths
+
+logger = logging.getLogger(__name__)
+
+#: Elapsed time is recorded at least this often.
+HEARTBEAT_S = 30.0
+#: How long trials may take to end when the tuner is asked to end.
+SHUTDOWN_S = 30.0
+
+
+class LoopObserver(Protocol):
+    """Watches the loop. An exception of an observer ends the session: running trials are interrupted, and the
+    experiment can be resumed."""
+
+    def on_session(self, past: Sequence[ev.Event]) -> None:
+        """A session begins; ``past`` are the events of earlier ones."""
+        ...
+
+    def on_events(self, events: Sequence[ev.Event]) -> None:
+        """These have been recorded and performed."""
+        ...
+
+    def on_turn(self) -> None:
+        """A turn has ended; called several times a second."""
+        ...
+
+    def on_session_end(self) -> None:
+        """The session ends, well or not. Called for each observer even if another one raises."""
+        ...
+
+
+class TunerLoop:
+    """Runs one experiment until it ends or a shutdown is asked for.
+
+    Args:
+        core: With a fresh scheduler, or restored from a snapshot that stands at ``replayed`` events.
+        backend: Not yet open.
+        store: Not yet open.
+        clock: Wall or virtual.
+        paths: Where the experiment lies.
+        observers: Told what happens, in this order.
+        max_wait_s: Longest wait in one turn, seconds.
+        delete_checkpoint: Called for trials that will never be resumed.
+    """
+
+    def __init__(
+        self,
+        core: ExperimentCore,
+        backend: TrialBackend,
+        store: ExperimentStore,
+        clock: Clock,
+        paths: ExperimentPaths,
+        *,
+        observers: Sequence[LoopObserver] = (),
+        max_wait_s: float = 5.0,
+        delete_checkpoint: Callable[[int], None] | None = None,
+    ) -> None:
+        self.core = core
+        self._backend = backend
+        self._store = store
+        self._clock = clock
+        self._paths = paths
+        self._observers = list(observers)
+        self._max_wait_s = max_wait_s
+        self._delete_checkpoint = delete_checkpoint
+        self._holder = f"{socket.gethostname()}:{os.getpid()}"
+        self._anchor = clock.now()
+        self._base_s = 0.0
+        #: (number of the event, trial, level) of reports that may not be durable yet.
+        self._unacknowledged: deque[tuple[int, int, int]] = deque()
+        self._shutdown_reason: str | None = None
+        #: Events that the core knows and the journal does not, yet.
+        self._pending: list[ev.Event] = []
+        self._store_failed = False
+
+    @property
+    def finished(self) -> bool:
+        """Whether the experiment has ended for good."""
+        return self.core.state.ended is not None
+
+    def request_shutdown(self, reason: str) -> None:
+        """Ends the session soon: running trials are interrupted, to be resumed in the next one. Safe to call
+        from a signal handler or another thread."""
+        self._shutdown_reason = reason
+
+    @property
+    def shutdown_reason(self) -> str | None:
+        return self._shutdown_reason
+
+    def moment(self) -> Moment:
+        now = self._clock.now()
+        return Moment(now, self._base_s + now - self._anchor)
+
+    def run(self) -> None:
+        """Replays the journal, then runs until :attr:`finished` or shutdown.
+
+        Raises:
+            Conflict: If another tuner runs the experiment.
+            CloudtuneError: What ended the session; trials have been interrupted.
+        """
+        self._store.open(self._holder)
+        try:
+            self._restore()
+            if not self.finished:
+                self._run_session()
+        finally:
+            self._store.close()
+
+    def _restore(self) -> None:
+        past = self._store.read()
+        for event in past[self.core.state.num_events :]:
+            self.core.replay(event)
+        self._base_s = self.core.state.elapsed_s
+        self._anchor = self._clock.now()
+        for observer in self._observers:
+            observer.on_session(past)
+
+    def _run_session(self) -> None:
+        self._backend.open(self._context())
+        try:
+            self._announce()
+            while not self.finished and self._shutdown_reason is None:
+                self._turn()
+            if not self.finished:
+                self._wind_down()
+        except Exception:
+            self._abandon()
+            raise
+        finally:
+            self._end_session()
+
+    def _context(self) -> BackendContext:
+        scheduler = self.core.scheduler
+        levels = list(scheduler.rung_levels()) if isinstance(scheduler, HasRungLevels) else None
+        return BackendContext(self._paths, self._clock, levels, scheduler.resource_attr)
+
+    def _announce(self) -> None:
+        """Records the session, and asks again for everything that the journal says should be going on."""
+        moment = self.moment()
+        session = self.core.state.num_sessions
+        self._apply(ev.SessionStarted(moment.time, moment.elapsed_s, session, self._holder))
+        self._commit()
+        for trial_id, state in self.core.state.trials.items():
+            if not state.status.is_final:
+                self._acknowledge(trial_id, state.level)
+        for trial_id in list(self.core.state.running):
+            state = self.core.state.trials[trial_id]
+            self._backend.start(state.trial)
+            if state.stop_requested:
+                self._backend.stop(trial_id, state.trial.attempt)
+
+    def _turn(self) -> None:
+        self._interpret_news()
+        moment = self.moment()
+        while (event := self.core.plan(moment)) is not None:
+            self._apply(event)
+        if not self._pending and moment.elapsed_s - self.core.state.elapsed_s >= HEARTBEAT_S:
+            self._apply(ev.TimePassed(moment.time, moment.elapsed_s))
+        self._commit()
+        for observer in self._observers:
+            observer.on_turn()
+        if not self.finished and self._shutdown_reason is None:
+            self._backend.wait(self._wait_s())
+
+    def _interpret_news(self) -> None:
+        for fact in self._backend.poll(self.core.state.cursors()):
+            event = self.core.interpret(fact, self.moment())
+            if event is not None:
+                self._apply(event)
+
+    def _apply(self, event: ev.Event) -> None:
+        self.core.apply(event)
+        self._pending.append(event)
+
+    def _commit(self) -> None:
+        """Records what is pending, then performs it."""
+        if self._pending:
+            events, self._pending = self._pending, []
+            try:
+                self._store.append(events)
+            except Exception:
+                self._store_failed = True
+                raise
+            first = self.core.state.num_events - len(events)
+            for number, event in enumerate(events, first):
+                self._perform(event, number)
+            for observer in self._observers:
+                observer.on_events(events)
+        self._acknowledge_durable()
+
+    def _perform(self, event: ev.Event, number: int) -> None:
+        if isinstance(event, ev.TrialStarted):
+            self._backend.start(self.core.state.trials[event.trial_id].trial)
+        elif isinstance(event, ev.StopRequested):
+            self._backend.stop(event.trial_id, event.attempt)
+        elif isinstance(event, ev.TrialReported):
+            level = self.core.state.level_of(event.metrics)
+            if level > 0:
+                self._unacknowledged.append((number, event.trial_id, level))
+        elif isinstance(event, ev.TrialEnded) and self._delete_checkpoint is not None:
+            if self.core.state.trials[event.trial_id].status.is_final:
+                self._delete_checkpoint(event.trial_id)
+        elif isinstance(event, ev.ExperimentEnded) and self._delete_checkpoint is not None:
+            for trial_id in self.core.state.trials:
+                self._delete_checkpoint(trial_id)
+
+    def _acknowledge_durable(self) -> None:
+        if not self._unacknowledged:
+            return
+        durable = self._store.durable()
+        levels: dict[int, int] = {}
+        while self._unacknowledged and self._unacknowledged[0][0] < durable:
+            _, trial_id, level = self._unacknowledged.popleft()
+            levels[trial_id] = max(level, levels.get(trial_id, 0))
+        for trial_id, level in levels.items():
+            self._acknowledge(trial_id, level)
+
+    def _acknowledge(self, trial_id: int, level: int) -> None:
+        if isinstance(self._backend, SupportsAcknowledge):
+            self._backend.acknowledge(trial_id, level)
+
+    def _wait_s(self) -> float:
+        deadline = self.core.next_deadline_s()
+        elapsed = self.moment().elapsed_s
+        wait = self._max_wait_s if deadline is None else min(self._max_wait_s, deadline - elapsed)
+        heartbeat = self.core.state.elapsed_s + HEARTBEAT_S - elapsed
+        return max(0.0, min(wait, heartbeat))
+
+    def _wind_down(self) -> None:
+        """Interrupts what runs, and records how it ends."""
+        logger.info("Stopping %d running trials: %s.", len(self.core.state.running), self._shutdown_reason)
+        moment = self.moment()
+        for event in self.core.interrupt_running(moment):
+            self._apply(event)
+        self._commit()
+        deadline_s = moment.elapsed_s + SHUTDOWN_S
+        while self.core.state.running and self.moment().elapsed_s < deadline_s:
+            self._backend.wait(min(1.0, self._max_wait_s))
+            self._interpret_news()
+            self._commit()
+
+    def _abandon(self) -> None:
+        """After an error: leave nothing running if that can be helped, record it if that can be helped."""
+        self._shutdown_reason = self._shutdown_reason or "an error in the tuner"
+        try:
+            if not self._store_failed:
+                return self._wind_down()
+        except Exception:
+            logger.exception("Could not record the end of running trials; they are stopped all the same.")
+        cursors = self.core.state.cursors()
+        for key in cursors:
+            self._backend.stop(key.trial_id, key.attempt)
+        deadline_s = self.moment().elapsed_s + SHUTDOWN_S
+        while cursors and self.moment().elapsed_s < deadline_s:
+            self._backend.wait(1.0)
+            for fact in self._backend.poll(cursors):
+                if isinstance(fact, AttemptEnded):
+                    cursors.pop(AttemptKey(fact.trial_id, fact.attempt), None)
+        return None
+
+    def _end_session(self) -> None:
+        try:
+            self._backend.close()
+        finally:
+            errors: list[Exception] = []
+            for observer in self._observers:
+                try:
+                    observer.on_session_end()
+                except Exception as error:  # noqa: BLE001  each observer is told; the first error is raised
+                    errors.append(error)
+            if errors:
+                raise CloudtuneError(f"A callback failed at the end of tuning: {errors[0]!r}") from errors[0]
