@@ -41,6 +41,8 @@ class CoreOptions:
     #: A script that was told by ``max_resource_attr`` how far to train ends by itself; it is stopped from
     #: outside only if it has not done so after this time.
     patience_s: float = 10.0
+    #: Elapsed seconds at which the stopping criterion wants to be asked, news or not.
+    max_wallclock_time: float | None = None
 
 
 class StatusObserver(Protocol):
@@ -59,6 +61,7 @@ class ExperimentCore:
         options: See there.
         status: Is shown each event.
         should_stop: Looks at ``status`` and returns the reason to end tuning, or None.
+        may_start: Whether a new trial may be started, given how many have been.
     """
 
     def __init__(
@@ -67,12 +70,14 @@ class ExperimentCore:
         options: CoreOptions,
         status: StatusObserver,
         should_stop: Callable[[], str | None],
+        may_start: Callable[[int], bool] = lambda num_started: True,
     ) -> None:
         self.scheduler = scheduler
         self.options = options
         self.status = status
         self.state = ExperimentState(resource_attr=scheduler.resource_attr)
         self._should_stop = should_stop
+        self._may_start = may_start
         #: The scheduler had nothing to suggest, and nothing has happened since.
         self._asked_in_vain = False
         #: With synchronous scheduling: a batch is being started.
@@ -155,7 +160,7 @@ class ExperimentCore:
                     raise ReplayDiverged(
                         f"Event {self.state.num_events} of the journal says {event.decision} for trial "
                         f"{event.trial_id}, the scheduler now says {decision}.",
-                        "The scheduler, its arguments or its random_seed differ from those that the experiment was "
+                        "The scheduler, its arguments or its random_seed differ from those it was "
                         "begun with. Use them again, or start a new experiment under another tuner_name.",
                     )
         self.apply(event)
@@ -174,8 +179,10 @@ class ExperimentCore:
 
     def next_deadline_s(self) -> float | None:
         """Elapsed seconds at which :meth:`plan` may have something to do without news."""
-        waiting = [self.state.trials[i].wanted_since_s for i in self.state.to_stop]
-        return min(waiting) + self.options.patience_s if waiting else None
+        deadlines = [self.state.trials[i].wanted_since_s + self.options.patience_s for i in self.state.to_stop]
+        if self.options.max_wallclock_time is not None and self.state.stopped is None:
+            deadlines.append(self.options.max_wallclock_time)
+        return min(deadlines, default=None)
 
     def interrupt_running(self, moment: Moment) -> list[ev.Event]:
         """Requests to end all that runs, to be resumed in a later session."""
@@ -237,11 +244,13 @@ class ExperimentCore:
             )
         trial_id = len(self.state.trials)
         suggestion = self.scheduler.suggest(trial_id)
-        if suggestion is None:
+        at_limit = not self._may_start(trial_id)
+        if suggestion is None or (at_limit and suggestion.resume_trial_id is None):
             self._asked_in_vain = True
             if self.state.running:
                 return None
-            return ev.ExperimentEnded(moment.time, moment.elapsed_s, "the search space is exhausted")
+            reason = f"{trial_id} trials have been started" if at_limit else "the search space is exhausted"
+            return ev.ExperimentEnded(moment.time, moment.elapsed_s, reason)
         attempt = 0
         if suggestion.resume_trial_id is not None:
             trial_id = suggestion.resume_trial_id

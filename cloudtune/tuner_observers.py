@@ -1,0 +1,108 @@
+"""What the tuner does besides tuning: keeps results and snapshots, and shows what goes on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from cloudtune.clock import Clock
+from cloudtune.errors import SnapshotError
+from cloudtune.experiment import events as ev
+from cloudtune.live_view import LiveView
+from cloudtune.paths import ExperimentPaths
+from cloudtune.results.frame import ResultsBuilder
+from cloudtune.tuning_status import TuningStatus
+
+logger = logging.getLogger(__name__)
+
+#: Saving may take this part of the time at most; larger experiments are saved less often.
+_SAVING_SHARE = 0.05
+
+
+class RecordKeeper:
+    """Writes ``results.csv.zip`` and ``tuner.dill`` every ``interval_s`` seconds if there is news, and at the end.
+
+    Args:
+        save_snapshot: Writes the snapshot; None: there is to be none.
+        saved: Called after each save.
+    """
+
+    def __init__(
+        self,
+        paths: ExperimentPaths,
+        clock: Clock,
+        interval_s: float,
+        save_snapshot: Callable[[], None] | None,
+        saved: Callable[[], None],
+    ) -> None:
+        self._paths = paths
+        self._clock = clock
+        self._interval_s = interval_s
+        self._save_snapshot = save_snapshot
+        self._saved = saved
+        self._results = ResultsBuilder()
+        self._due = clock.now() + interval_s
+        self._dirty = True
+
+    def on_session(self, past: Sequence[ev.Event]) -> None:
+        for event in past:
+            self._results.add(event)
+
+    def on_events(self, events: Sequence[ev.Event]) -> None:
+        for event in events:
+            self._results.add(event)
+        self._dirty = True
+
+    def on_turn(self) -> None:
+        if self._dirty and self._clock.now() >= self._due:
+            self.save()
+
+    def on_session_end(self) -> None:
+        if self._dirty:
+            self.save()
+
+    def save(self) -> None:
+        """Writes both files now."""
+        begin = self._clock.now()
+        self._results.write(self._paths.results)
+        if self._save_snapshot is not None:
+            try:
+                self._save_snapshot()
+            except SnapshotError as error:
+                # The journal is the truth: tuning goes on.
+                logger.warning("%s Snapshots are off from now on.", error)
+                self._save_snapshot = None
+        self._dirty = False
+        now = self._clock.now()
+        self._due = now + max(self._interval_s, (now - begin) / _SAVING_SHARE)
+        self._saved()
+
+
+class LiveObserver:
+    """Feeds the live view."""
+
+    def __init__(
+        self, view: LiveView, start: Callable[[LiveView], None], status: TuningStatus, metric: str, mode: str
+    ) -> None:
+        self._view = view
+        self._start = start
+        self._status = status
+        self._metric, self._mode = metric, mode
+
+    def on_session(self, past: Sequence[ev.Event]) -> None:
+        self._start(self._view)
+        self._update()
+
+    def on_events(self, events: Sequence[ev.Event]) -> None:
+        pass
+
+    def on_turn(self) -> None:
+        self._update()
+
+    def on_session_end(self) -> None:
+        self._update()
+        self._view.stop()
+
+    def _update(self) -> None:
+        best = self._status.best(self._metric, self._mode)
+        self._view.update(self._status, None if best is None else (best.trial_id, best.value, best.config))
