@@ -1,0 +1,74 @@
+"""Command-line arguments of a training script, from its search space."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from typing import Any
+
+from cloudtune.config_space.domain import Domain
+from cloudtune.config_space.space import ConfigSpace, normalise_config_space
+from cloudtune.errors import SpecError
+
+_TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no")
+
+
+def add_to_argparse(parser: argparse.ArgumentParser, config_space: ConfigSpace) -> None:
+    """Adds ``--{name}`` for every entry of the space, typed, with a help text.
+
+    Domains are required; constants have their value as default. Texts become what the tuner's configuration
+    holds: booleans (``True``, ``false``, ``1``, ``no``, ...), the values of mixed choices, lists and
+    dictionaries (as JSON). Numbers and strings outside of their domain are accepted, so that a script can be
+    tried by hand.
+    """
+    for name, value in normalise_config_space(config_space).items():
+        if isinstance(value, Domain):
+            text = f"{value.domain_str} (required)"
+            parser.add_argument(f"--{name}", type=_parser_for(value), required=True, help=_escape(text))
+        else:
+            text = f"constant of the search space (default: {value!r})"
+            parser.add_argument(f"--{name}", type=_parser_of_constant(value), default=value, help=_escape(text))
+
+
+def _escape(text: str) -> str:
+    return text.replace("%", "%%")
+
+
+def _parser_for(domain: Domain) -> Callable[[str], Any]:
+    if domain.value_type is bool:
+        return _boolean
+    if domain.value_type in (int, float, str):
+        return domain.value_type
+
+    def value_of_choice(text: str) -> Any:
+        try:
+            return domain.cast(text)
+        except SpecError as error:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {domain.domain_str}") from error
+
+    return value_of_choice
+
+
+def _parser_of_constant(value: Any) -> Callable[[str], Any]:
+    if isinstance(value, bool):
+        return _boolean
+    if isinstance(value, (int, float, str)):
+        return type(value)
+    return _json
+
+
+def _boolean(text: str) -> bool:
+    word = text.strip().lower()
+    if word not in _TRUE + _FALSE:
+        raise argparse.ArgumentTypeError(f"{text!r} is no boolean; valid: {', '.join(_TRUE + _FALSE)}")
+    return word in _TRUE
+
+
+def _json(text: str) -> Any:
+    if text == "None":
+        return None
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no JSON: {error}") from error
