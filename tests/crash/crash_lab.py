@@ -1,0 +1,134 @@
+"""Experiments for the crash laboratory."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from cloudtune.clock import Clock, VirtualClock
+from cloudtune.experiment.core import CoreOptions, ExperimentCore
+from cloudtune.experiment.ports import ExperimentStore, TrialBackend
+from cloudtune.optimizer.scheduler import Scheduler, SchedulerDecision, TrialSuggestion, generator
+from cloudtune.paths import ExperimentPaths
+from cloudtune.stopping_criterion import StoppingCriterion
+from cloudtune.stores import FileStore, MemoryStore
+from cloudtune.testing.crash_anywhere import Disk, Laboratory
+from cloudtune.testing.scripted_world import Fault, ScriptedWorld
+from cloudtune.trial import Config, Metrics, Outcome, Trial
+from cloudtune.tuner_loop import TunerLoop
+from cloudtune.tuning_status import TuningStatus
+
+MAX_LEVEL = 9
+
+
+def curve(config: Config, level: int) -> dict[str, Any]:
+    """A loss that falls with the level; one configuration in seven diverges."""
+    loss = (config["x"] - 0.3) ** 2 + 1.0 / level
+    return {"loss": math.nan if int(config["x"] * 70) % 7 == 3 else loss}
+
+
+class Promoting:
+    """Pauses trials at levels 1 and 3; resumes the best one once two more than before have arrived there."""
+
+    def __init__(self, random_seed: int = 0, decision: SchedulerDecision = SchedulerDecision.PAUSE) -> None:
+        self.config_space = {"x": None, "epochs": MAX_LEVEL}
+        self.random_seed = random_seed
+        self.resource_attr, self.max_resource_attr = "epoch", "epochs"
+        self._decision = decision
+        self._configs: dict[int, Config] = {}
+        self._rungs: dict[int, dict[int, float]] = {1: {}, 3: {}}
+        self._promoted: dict[int, set[int]] = {1: set(), 3: set()}
+        self._paused: set[int] = set()
+
+    def metric_names(self) -> list[str]:
+        return ["loss"]
+
+    def metric_mode(self) -> list[str]:
+        return ["min"]
+
+    def rung_levels(self) -> Sequence[int]:
+        return [1, 3, MAX_LEVEL]
+
+    def suggest(self, trial_id: int) -> TrialSuggestion | None:
+        for level, target in ((3, MAX_LEVEL), (1, 3)):
+            waiting = sorted(
+                (loss, trial)
+                for trial, loss in self._rungs[level].items()
+                if trial in self._paused and trial not in self._promoted[level]
+            )
+            if waiting and len(self._promoted[level]) < len(self._rungs[level]) // 3:
+                trial = waiting[0][1]
+                return TrialSuggestion.resume_suggestion(trial, {**self._configs[trial], "epochs": target})
+        return TrialSuggestion.start_suggestion(
+            {"x": float(generator(self.random_seed, trial_id).uniform()), "epochs": 1}
+        )
+
+    def on_start(self, trial: Trial) -> None:
+        self._configs[trial.trial_id] = trial.config
+        if trial.trial_id in self._paused:
+            self._paused.remove(trial.trial_id)
+            level = 3 if trial.trial_id in self._rungs[3] else 1
+            self._promoted[level].add(trial.trial_id)
+
+    def on_report(self, trial: Trial, metrics: Metrics) -> SchedulerDecision:
+        level = metrics["epoch"]
+        if level in self._rungs:
+            loss = metrics["loss"]
+            self._rungs[level][trial.trial_id] = math.inf if math.isnan(loss) else loss
+            return self._decision
+        return SchedulerDecision.CONTINUE
+
+    def on_end(self, trial: Trial, outcome: Outcome) -> None:
+        if outcome == Outcome.paused:
+            self._paused.add(trial.trial_id)
+
+    def metadata(self) -> dict[str, Any]:
+        return {"scheduler_name": "Promoting"}
+
+
+def memory_disk() -> Disk:
+    store = MemoryStore()
+    return lambda: store
+
+
+def file_disk() -> Disk:
+    """Segments of two or three events, so that every run crosses many of them."""
+    folder = tempfile.TemporaryDirectory(prefix="crash-")
+    paths = ExperimentPaths(Path(folder.name) / "experiment")
+
+    def life() -> FileStore:
+        life.folder = folder  # type: ignore[attr-defined]  # lives as long as the disk
+        return FileStore(paths, segment_bytes=400)
+
+    return life
+
+
+def laboratory(
+    make_scheduler: Callable[[], Scheduler],
+    *,
+    make_disk: Callable[[], Disk] = memory_disk,
+    checkpointing: bool = True,
+    faults: Sequence[Fault] = (),
+    max_trials: int = 6,
+    options: CoreOptions | None = None,
+    **world_options: Any,
+) -> Laboratory:
+    """``TunerLoop`` as the tuner."""
+    core_options = options or CoreOptions(n_workers=2, max_failures=3)
+
+    def make_world() -> ScriptedWorld:
+        return ScriptedWorld(VirtualClock(), curve, checkpointing=checkpointing, faults=faults, **world_options)
+
+    def run_once(store: ExperimentStore, backend: TrialBackend, clock: Clock) -> None:
+        scheduler = make_scheduler()
+        status = TuningStatus(scheduler.metric_names())
+        criterion = StoppingCriterion(max_num_trials_started=max_trials)
+        core = ExperimentCore(
+            scheduler, core_options, status, lambda: criterion.reason(status), criterion.may_start
+        )
+        TunerLoop(core, backend, store, clock, ExperimentPaths(Path("/nowhere/experiment"))).run()
+
+    return Laboratory(make_world, make_disk, run_once, max_calls=5000)
