@@ -1,0 +1,1 @@
+"""Tuning inside a SageMaker training job."""

@@ -1,0 +1,62 @@
+"""What a tuning job finds where: the contract between the launcher outside and the supervisor inside.
+
+Standard library alone: the supervisor runs before anything is installed.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+#: Replaces ``/opt/ml`` where a job cannot have one of its own (the emulator without namespaces).
+ENV_ML_ROOT = "CLOUDTUNE_ML_ROOT"
+#: S3 URI that the tuner uploads its state to.
+ENV_STATE_URI = "CLOUDTUNE_STATE_URI"
+#: S3 URI for the output of trials; absent: it stays in the job.
+ENV_LOGS_URI = "CLOUDTUNE_LOGS_URI"
+#: JSON list: what the supervisor runs, relative to the code folder; hyperparameters follow as ``--name value``.
+ENV_COMMAND = "CLOUDTUNE_COMMAND"
+#: Name of the experiment that the job tunes.
+ENV_TUNER_NAME = "CLOUDTUNE_TUNER_NAME"
+
+#: Input channel that holds the code archive.
+CODE_CHANNEL = "cloudtune"
+CODE_ARCHIVE = "code.tar.gz"
+#: File in the archive: merged requirements of tuner and training script.
+REQUIREMENTS = "requirements.txt"
+#: Folder of the archive with a pickled tuner and its training script (RemoteLauncher).
+TUNER_FOLDER = "tuner"
+CHECKPOINTS_PATH = "/opt/ml/checkpoints"
+
+_CODE = "/opt/ml/cloudtune/code"
+#: ``exec`` makes the supervisor process 1, so that SIGTERM reaches it: the stock ``train`` chain swallows it.
+ENTRYPOINT = (
+    "/bin/bash",
+    "-c",
+    f"mkdir -p {_CODE} && tar -xzf /opt/ml/input/data/{CODE_CHANNEL}/{CODE_ARCHIVE} -C {_CODE} "
+    f"&& exec python3 {_CODE}/cloudtune/remote/supervisor.py",
+)
+
+
+def ml_root() -> Path:
+    """``/opt/ml``, or where the platform has put it."""
+    return Path(os.environ.get(ENV_ML_ROOT, "/opt/ml"))
+
+
+def code_folder() -> Path:
+    return ml_root() / "cloudtune" / "code"
+
+
+def experiments_folder() -> Path:
+    """Where the tuner keeps its journal inside the job; not synced by the platform."""
+    return ml_root() / "cloudtune" / "experiments"
+
+
+def checkpoints_folder() -> Path:
+    """Synced by the platform; one folder a trial."""
+    return ml_root() / "checkpoints"
+
+
+def failure_file() -> Path:
+    """Its first 1024 characters become the job's failure reason."""
+    return ml_root() / "output" / "failure"

@@ -1,0 +1,151 @@
+"""Process 1 of a tuning job: installs requirements, runs the tuner, passes signals on, reports failures.
+
+Run by path, with the standard library alone. SIGTERM (a stop, or a spot interruption with notice) goes to the
+tuner, which interrupts its trials and uploads what it knows; the supervisor waits for it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any
+
+if __name__ == "__main__":  # run by path: the folder of this file must not shadow installed packages
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+from cloudtune.remote import job_layout as layout
+
+#: The service keeps this much of a failure.
+_FAILURE_CHARS = 1024
+_PIP_TIMEOUT_S = 1800
+
+
+def main() -> int:
+    """Returns the tuner's exit code."""
+    code = layout.code_folder()
+    try:
+        _install(code / layout.REQUIREMENTS)
+        return _run(_command(code), code)
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        _write_failure(f"The tuning job could not be set up: {error}")
+        return 1
+
+
+def _command(code: Path) -> list[str]:
+    command = json.loads(os.environ[layout.ENV_COMMAND])
+    if not command or not all(isinstance(part, str) for part in command):
+        raise ValueError(f"{layout.ENV_COMMAND} must be a JSON list of strings, not {command!r}.")
+    script = code / command[0]
+    if not script.is_file():
+        raise ValueError(f"The code archive has no {command[0]}.")
+    return [sys.executable, "-u", str(script), *command[1:], *_arguments()]
+
+
+def _arguments() -> list[str]:
+    """The job's hyperparameters as an argument vector. Values are JSON, as SageMaker's own toolkit has them."""
+    path = layout.ml_root() / "input" / "config" / "hyperparameters.json"
+    arguments: list[str] = []
+    for name, text in sorted(json.loads(path.read_text()).items()) if path.exists() else []:
+        try:
+            value: Any = json.loads(text)
+        except ValueError:
+            value = text
+        arguments += [f"--{name}", value if isinstance(value, str) else json.dumps(value)]
+    return arguments
+
+
+def _install(requirements: Path) -> None:
+    """Installs what is missing; a container that has all of it starts at once."""
+    lines = requirements.read_text().splitlines() if requirements.exists() else []
+    if all(_is_satisfied(line) for line in lines):
+        return
+    print(f"Installing {requirements} ...", flush=True)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    done = subprocess.run(
+        [*pip, "-r", str(requirements)], stderr=subprocess.PIPE, text=True, timeout=_PIP_TIMEOUT_S, check=False
+    )
+    sys.stderr.write(done.stderr)
+    if done.returncode != 0:
+        raise ValueError(f"pip could not install the requirements: {done.stderr.strip()[-600:]}")
+
+
+def _is_satisfied(line: str) -> bool:
+    """Whether a requirement is installed already; in doubt no, and pip decides."""
+    text = line.split(" #", 1)[0].strip()
+    if not text or text.startswith("#"):
+        return True
+    try:
+        from importlib.metadata import version
+
+        from pip._vendor.packaging.requirements import Requirement
+
+        requirement = Requirement(text)
+        if requirement.marker is not None and not requirement.marker.evaluate():
+            return True
+        if requirement.url or requirement.extras:
+            return False
+        return requirement.specifier.contains(version(requirement.name), prereleases=True)
+    except Exception:  # noqa: BLE001  whatever this pip or that line is like: pip itself will say
+        return False
+
+
+def _run(command: list[str], code: Path) -> int:
+    environment = dict(os.environ)
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(code), environment.get("PYTHONPATH", "")]))
+    environment["CLOUDTUNE_FOLDER"] = str(layout.experiments_folder())
+    layout.experiments_folder().mkdir(parents=True, exist_ok=True)
+    layout.checkpoints_folder().mkdir(parents=True, exist_ok=True)
+    process = subprocess.Popen(command, env=environment, cwd=code, stderr=subprocess.PIPE, start_new_session=True)
+
+    def pass_on(number: int, _frame: FrameType | None) -> None:
+        print(f"Signal {signal.Signals(number).name}: the tuner is asked to end.", flush=True)
+        process.send_signal(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, pass_on)
+    tail: deque[str] = deque(maxlen=40)
+    reader = threading.Thread(target=_copy, args=(process.stderr, tail), daemon=True)
+    reader.start()
+    returncode = _wait(process)
+    reader.join(timeout=5)
+    if returncode != 0:
+        _write_failure("".join(tail).strip() or f"The tuner ended with exit code {returncode}.")
+    return returncode if returncode >= 0 else 128 - returncode
+
+
+def _wait(process: subprocess.Popen[bytes]) -> int:
+    """Waits for the tuner. Process 1 also inherits orphans, which it has to reap."""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, 0)
+        except ChildProcessError:
+            return process.wait()
+        if pid == process.pid:
+            process.returncode = os.waitstatus_to_exitcode(status)
+            return process.returncode
+
+
+def _copy(source: IO[bytes] | None, tail: deque[str]) -> None:
+    for line in source or ():
+        sys.stderr.buffer.write(line)
+        sys.stderr.buffer.flush()
+        tail.append(line.decode(errors="replace"))
+
+
+def _write_failure(text: str) -> None:
+    """The end matters most: that is where an error says what it is."""
+    path = layout.failure_file()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text[-_FAILURE_CHARS:])
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
