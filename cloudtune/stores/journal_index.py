@@ -59,7 +59,7 @@ class Part:
 
     def read(self, since: int) -> Iterator[Event]:
         """Its events from number ``since`` (of the journal) on."""
-        skipped = max(0, since - self.first_event)
+        skipped = min(max(0, since - self.first_event), len(self.ends))
         start = self.ends[skipped - 1] if skipped else 0
         content = read_bytes(self.path, start, self.num_bytes - start)
         for line_number, line in enumerate(content.split(b"\n")[:-1], start=skipped + 1):
