@@ -1,0 +1,1 @@
+"""Experiments to run as they are: benchmarks, methods, launching."""
