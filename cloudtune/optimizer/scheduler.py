@@ -59,14 +59,25 @@ class Scheduler(Protocol):
     An interrupted attempt is resumed by the tuner itself, ``on_start`` tells so by ``trial.attempt``.
     """
 
-    #: The search space, constants included.
-    config_space: dict[str, Any]
-    #: Every draw is a function of it.
-    random_seed: int
-    #: Key of the report that counts the resource spent (``epoch``), 1, 2, ...; None: reports have no level.
-    resource_attr: str | None
-    #: Key of the configuration that tells the script how far to train.
-    max_resource_attr: str | None
+    @property
+    def config_space(self) -> dict[str, Any]:
+        """The search space, constants included."""
+        ...
+
+    @property
+    def random_seed(self) -> int:
+        """Every draw is a function of it."""
+        ...
+
+    @property
+    def resource_attr(self) -> str | None:
+        """Key of the report that counts the resource spent (``epoch``), 1, 2, ...; None: reports have no level."""
+        ...
+
+    @property
+    def max_resource_attr(self) -> str | None:
+        """Key of the configuration that tells the script how far to train."""
+        ...
 
     def metric_names(self) -> list[str]:
         """Keys that every report must have; the first is the objective."""
@@ -107,6 +118,20 @@ class HasRungLevels(Protocol):
 
     def rung_levels(self) -> Sequence[int]:
         """Increasing levels, the maximum included. Trials need checkpoints at these alone."""
+        ...
+
+
+@runtime_checkable
+class HasDrawnSeed(Protocol):
+    """A scheduler whose seed, if it was drawn, may be replaced by that of the experiment which it continues."""
+
+    @property
+    def random_seed_given(self) -> bool:
+        """Whether the seed was an argument; otherwise it was drawn from the operating system."""
+        ...
+
+    def reseed(self, random_seed: int) -> None:
+        """Replaces the seed. Raises SpecError if a trial has been started already."""
         ...
 
 
