@@ -17,15 +17,16 @@ _TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no")
 def add_to_argparse(parser: argparse.ArgumentParser, config_space: ConfigSpace) -> None:
     """Adds ``--{name}`` for every entry of the space, typed, with a help text.
 
-    Domains are required; constants have their value as default. Texts become what the tuner's configuration
-    holds: booleans (``True``, ``false``, ``1``, ``no``, ...), the values of mixed choices, lists and
-    dictionaries (as JSON). Numbers and strings outside of their domain are accepted, so that a script can be
-    tried by hand.
+    Domains are required, unless None is among their values (it is passed by leaving the argument out); constants
+    have their value as default. Texts become what the tuner's configuration holds: booleans (``True``,
+    ``false``, ``1``, ``no``, ...), the values of mixed choices, lists and dictionaries (as JSON). Numbers and
+    strings outside of their domain are accepted, so that a script can be tried by hand.
     """
     for name, value in normalise_config_space(config_space).items():
         if isinstance(value, Domain):
-            text = f"{value.domain_str} (required)"
-            parser.add_argument(f"--{name}", type=_parser_for(value), required=True, help=_escape(text))
+            required = not value.is_valid(None)
+            text = f"{value.domain_str} ({'required' if required else 'default: None'})"
+            parser.add_argument(f"--{name}", type=_parser_for(value), required=required, help=_escape(text))
         else:
             text = f"constant of the search space (default: {value!r})"
             parser.add_argument(f"--{name}", type=_parser_of_constant(value), default=value, help=_escape(text))

@@ -14,7 +14,7 @@ from cloudtune.config_space.finite import (
     is_increasing,
 )
 from cloudtune.config_space.numeric import Float, Integer
-from cloudtune.config_space.scale import LOG, REVERSE_LOG, plain
+from cloudtune.config_space.scale import LOG, REVERSE_LOG
 from cloudtune.errors import SpecError
 
 
@@ -57,10 +57,10 @@ def ordinal(categories: Sequence[Any], kind: str | None = None) -> Ordinal:
             ``"nn-log"``: as far as the logarithms of their values are. Default ``"nn"`` for increasing
             numbers, else ``"equal"``.
     """
-    if kind is None:
-        kind = "nn" if is_increasing([plain(value) for value in categories]) else "equal"
-    if kind == "equal":
-        return Ordinal(categories)
+    equal = Ordinal(categories)
+    if kind == "equal" or (kind is None and not is_increasing(equal.categories)):
+        return equal
+    kind = kind or "nn"
     if kind in ("nn", "nn-log"):
         return OrdinalNearestNeighbor(categories, log_scale=kind == "nn-log")
     raise SpecError(f"ordinal: unknown kind {kind!r}.", "Valid kinds: equal, nn, nn-log.")
@@ -116,7 +116,7 @@ def is_uniform_space(domain: Domain) -> bool:
     return domain.scale == "linear"
 
 
-def restrict_domain(numerical_domain: Domain, lower: float, upper: float) -> Domain:
+def restrict_domain(numerical_domain: Domain, lower: Any, upper: Any) -> Domain:
     """The part of a numerical domain that lies in [lower, upper].
 
     Raises:
@@ -127,7 +127,7 @@ def restrict_domain(numerical_domain: Domain, lower: float, upper: float) -> Dom
         _check_inside(numerical_domain.lower, numerical_domain.upper, lower, upper)
         if isinstance(numerical_domain, Float):
             return Float(lower, upper, numerical_domain.scale, numerical_domain.q)
-        return Integer(int(lower), int(upper), numerical_domain.scale, numerical_domain.q)
+        return Integer(lower, upper, numerical_domain.scale, numerical_domain.q)
     if isinstance(numerical_domain, FiniteRange):
         return _restrict_grid(numerical_domain, lower, upper)
     if isinstance(numerical_domain, OrdinalNearestNeighbor):
@@ -144,11 +144,14 @@ def restrict_domain(numerical_domain: Domain, lower: float, upper: float) -> Dom
 
 def _restrict_grid(domain: FiniteRange, lower: float, upper: float) -> Domain:
     _check_inside(domain.values[0], domain.values[-1], lower, upper)
-    values = [value for value in domain.values if lower <= value <= upper]
-    if not values:
+    inside = [i for i, value in enumerate(domain.values) if lower <= value <= upper]
+    if not inside:
         raise SpecError(f"No value of {domain.domain_str} lies in [{lower}, {upper}].", "Widen the range.")
-    part = FiniteRange(values[0], values[-1], len(values), domain.log_scale, domain.cast_int)
-    if len(values) > 2 and part.values != values:  # rounding has bent the grid
+    first, last = inside[0], inside[-1]
+    ends = domain.grid[first], domain.grid[last]
+    part = FiniteRange(*ends, len(inside), domain.log_scale, domain.cast_int)
+    values = domain.values[first : last + 1]
+    if domain.cast_int and part.values != values:  # a grid value near one half was rounded the other way
         return OrdinalNearestNeighbor(values, domain.log_scale)
     return part
 

@@ -16,6 +16,7 @@ from cloudtune.config_space.scale import (
     check_number,
     check_order,
     is_number,
+    is_passable,
     plain,
     scale_for,
     to_number,
@@ -24,6 +25,8 @@ from cloudtune.errors import SpecError
 
 #: Floats within this relative distance of a category stand for it (they may have been printed in between).
 _FLOAT_TOLERANCE = 0.01
+#: Neighbours closer than this part of the average gap would share a point of the unit interval.
+_MIN_GAP = 1e-9
 
 
 def _cell(u: float, size: int) -> int:
@@ -41,13 +44,15 @@ def _check_categories(categories: Any) -> list[Any]:
     if not values:
         raise SpecError("A choice needs at least one value.", "Pass a non-empty list.")
     for value in values:
-        if not isinstance(value, (str, int, float, bool, type(None))):
+        if type(value) not in (str, int, float, bool, type(None)):
             raise SpecError(
                 f"The value {value!r} of a choice is a {type(value).__name__}.",
                 "Values are str, int, float, bool or None; name compound values by a string.",
             )
         if isinstance(value, float) and not math.isfinite(value):
             raise SpecError(f"The value {value!r} of a choice is not finite.", "Name it by a string, say 'inf'.")
+        if isinstance(value, str) and not is_passable(value):
+            raise SpecError(f"The value {value!r} of a choice has a NUL or half a character.", "Remove it.")
     return values
 
 
@@ -172,6 +177,10 @@ class OrdinalNearestNeighbor(Ordinal):
         self._scale = scale_for(LOG if log_scale else LINEAR, values[0], values[-1])
         points = [self._scale.forward(value) for value in values]
         gap = (points[-1] - points[0]) / max(len(points) - 1, 1)
+        if any(b - a <= _MIN_GAP * gap for a, b in pairwise(points)):
+            raise SpecError(
+                f"Some of {values} are too close to each other for kind 'nn'.", "Drop one, or use kind='equal'."
+            )
         self._points = points
         self._borders = [0.5 * (a + b) for a, b in pairwise(points)]
         self._start, self._width = points[0] - 0.5 * gap, points[-1] - points[0] + gap
@@ -220,7 +229,9 @@ class FiniteRange(Domain):
             )
         self.log_scale, self.cast_int = bool(log_scale), bool(cast_int)
         self._scale = scale_for(LOG if log_scale else LINEAR, self.lower, self.upper)
-        self.values = self._grid()
+        #: The values before they are rounded to integers.
+        self.grid = self._grid()
+        self.values: list[Any] = [round(value) for value in self.grid] if cast_int else self.grid
         self._table = {value: i for i, value in enumerate(self.values)}
         if len(self._table) < self.size:
             raise SpecError(
@@ -231,12 +242,12 @@ class FiniteRange(Domain):
         scale_for(self._scale.name, self.values[0], self.values[-1])  # 0.4 has been rounded to 0
         self._points = [self._scale.forward(value) for value in self.values]
 
-    def _grid(self) -> list[Any]:
+    def _grid(self) -> list[float]:
         start, end = self._scale.forward(self.lower), self._scale.forward(self.upper)
         steps = max(self.size - 1, 1)
         grid = [self._scale.inverse(start + (end - start) * i / steps) for i in range(self.size)]
         grid[0], grid[-1] = self.lower, self.upper
-        return [round(value) for value in grid] if self.cast_int else [float(value) for value in grid]
+        return [float(value) for value in grid]
 
     @property
     def value_type(self) -> type:

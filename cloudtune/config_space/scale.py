@@ -24,7 +24,7 @@ class Scale:
     def middle(self, lower: float, upper: float) -> float:
         """The default between two bounds: geometric mean on the log scale, else arithmetic mean."""
         if self.name == LOG:
-            return math.exp(0.5 * (math.log(lower) + math.log(upper)))
+            return math.sqrt(lower) * math.sqrt(upper)
         return 0.5 * lower + 0.5 * upper
 
 
@@ -80,6 +80,11 @@ def is_number(value: Any) -> bool:
     """Whether ``value`` is a finite int or float; booleans are none."""
     is_plain = isinstance(value, (int, float)) and not isinstance(value, bool)
     return is_plain and abs(value) <= sys.float_info.max  # False for NaN as well
+
+
+def is_passable(text: str) -> bool:
+    """Whether a command line can hold ``text``: no NUL, no lone surrogates."""
+    return "\0" not in text and not any("\ud800" <= c <= "\udfff" for c in text)
 
 
 def check_number(value: Any, what: str) -> float:

@@ -32,7 +32,7 @@ def from_dict(content: Mapping[str, Any]) -> Domain:
     """
     if not isinstance(content, Mapping) or set(content) != {_CLASS, _KWARGS}:
         raise SpecError(f"{content!r} is no domain.", f"A domain has the keys {_CLASS} and {_KWARGS}.")
-    cls = _CLASSES.get(content[_CLASS])
+    cls = _CLASSES.get(str(content[_CLASS]))
     if cls is None:
         raise SpecError(f"Unknown domain class {content[_CLASS]!r}.", f"Known: {', '.join(_CLASSES)}.")
     try:

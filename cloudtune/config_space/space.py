@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from cloudtune.config_space.distribution import from_scipy, is_scipy
 from cloudtune.config_space.domain import Domain
-from cloudtune.config_space.scale import plain
+from cloudtune.config_space.scale import is_passable, plain
 from cloudtune.constants import RESERVED_PREFIX
 from cloudtune.errors import SpecError
 
@@ -56,7 +56,7 @@ def normalise_config_space(config_space: ConfigSpace) -> dict[str, Any]:
 def _check_name(name: Any) -> None:
     if not isinstance(name, str):
         raise SpecError(f"Search space: the name {name!r} is a {type(name).__name__}.", "Names are strings.")
-    if not name or name.startswith("-") or "=" in name or any(c.isspace() for c in name):
+    if not name or name.split() != [name] or name.startswith("-") or "=" in name or not is_passable(name):
         raise SpecError(
             f"Search space: {name!r} cannot be passed as a command-line argument.",
             "Names are not empty, have no spaces or '=', and do not begin with '-'.",
@@ -84,13 +84,9 @@ def _is_json(value: Any) -> bool:
         return all(_is_json(item) for item in value)
     if isinstance(value, dict):
         return all(type(key) is str and _is_json(item) for key, item in value.items())
-    if type(value) not in (str, int, float, bool, type(None)):
-        return False
-    try:
-        json.dumps(value, allow_nan=False).encode()
-    except ValueError:  # NaN, infinity
-        return False
-    return True
+    if type(value) is str:
+        return is_passable(value)
+    return type(value) in (int, bool, type(None)) or (type(value) is float and math.isfinite(value))
 
 
 def non_constant_hyperparameter_keys(config_space: ConfigSpace) -> list[str]:
