@@ -10,8 +10,7 @@ from typing import Any
 from cloudtune.config_space.domain import Domain
 from cloudtune.config_space.space import ConfigSpace, normalise_config_space
 from cloudtune.errors import SpecError
-
-_TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no")
+from cloudtune.script_args import parse_bool
 
 
 def add_to_argparse(parser: argparse.ArgumentParser, config_space: ConfigSpace) -> None:
@@ -38,7 +37,7 @@ def _escape(text: str) -> str:
 
 def _parser_for(domain: Domain) -> Callable[[str], Any]:
     if domain.value_type is bool:
-        return _boolean
+        return parse_bool
     if domain.value_type in (int, float, str):
         return domain.value_type
 
@@ -53,17 +52,10 @@ def _parser_for(domain: Domain) -> Callable[[str], Any]:
 
 def _parser_of_constant(value: Any) -> Callable[[str], Any]:
     if isinstance(value, bool):
-        return _boolean
+        return parse_bool
     if isinstance(value, (int, float, str)):
         return type(value)
     return _json
-
-
-def _boolean(text: str) -> bool:
-    word = text.strip().lower()
-    if word not in _TRUE + _FALSE:
-        raise argparse.ArgumentTypeError(f"{text!r} is no boolean; valid: {', '.join(_TRUE + _FALSE)}")
-    return word in _TRUE
 
 
 def _json(text: str) -> Any:
