@@ -95,18 +95,67 @@ class Fuse:
         raise SimulatedCrash(name)
 
 
-def crashing(target: Any, fuse: Fuse, calls: Sequence[str], prefix: str) -> Any:
+class IntentChecker:
+    """Holds each side effect against the journal: what is not recorded must not be done.
+
+    Args:
+        journal: Reads events from a number on.
+        world: Its ``violations`` are where a breach is noted.
+    """
+
+    def __init__(self, journal: Callable[[int], list[ev.Event]], world: ScriptedWorld) -> None:
+        self._journal, self._world = journal, world
+        self._known = 0
+        self._started: set[tuple[int, int]] = set()
+        self._stopped: set[tuple[int, int]] = set()
+        self._reported: set[tuple[int, int]] = set()
+
+    def check(self, name: str, args: tuple[Any, ...]) -> None:
+        """Called before ``backend.name(*args)``."""
+        if name not in ("start", "stop", "acknowledge") or (name == "acknowledge" and args[1] == 0):
+            return
+        self._read_on()
+        if name == "start":
+            recorded = (args[0].trial_id, args[0].attempt) in self._started
+        else:
+            recorded = tuple(args) in (self._stopped if name == "stop" else self._reported)
+        if not recorded:
+            self._world.violations.append(f"{name}{args} was asked for and is not recorded")
+
+    def _read_on(self) -> None:
+        for event in self._journal(self._known):
+            self._known += 1
+            if isinstance(event, ev.TrialStarted):
+                self._started.add((event.trial_id, event.attempt))
+            elif isinstance(event, ev.StopRequested):
+                self._stopped.add((event.trial_id, event.attempt))
+            elif isinstance(event, ev.TrialReported):
+                self._reported.add((event.trial_id, event.metrics[self._world.resource_attr]))
+
+
+def crashing(
+    target: Any,
+    fuse: Fuse,
+    calls: Sequence[str],
+    prefix: str,
+    check: Callable[[str, tuple[Any, ...]], None] | None = None,
+) -> Any:
     """``target`` with those of ``calls`` that it has, each through ``fuse``. It has no other methods, hence
-    offers the same capabilities."""
+    offers the same capabilities. ``check`` is shown each call that takes effect."""
 
     def method(name: str) -> Callable[..., Any]:
         bound = getattr(target, name)
 
+        def effect(args: tuple[Any, ...]) -> Any:
+            if check is not None:
+                check(name, args)
+            return bound(*args)
+
         def call(_: object, *args: Any) -> Any:
             half = None
             if name == "append":
-                half = lambda: bound(args[0][: len(args[0]) // 2])  # noqa: E731
-            return fuse.call(f"{prefix}.{name}", lambda: bound(*args), half)
+                half = functools.partial(effect, (args[0][: len(args[0]) // 2],))
+            return fuse.call(f"{prefix}.{name}", functools.partial(effect, args), half)
 
         return call
 
@@ -172,10 +221,11 @@ class _Run:
         fuse.limit = self._laboratory.max_calls
         store = self._disk()
         backend = ScriptedBackend(self.world)
+        intents = IntentChecker(store.read, self.world)
         try:
             self._laboratory.run_once(
                 crashing(store, fuse, _STORE_CALLS, "store"),
-                crashing(backend, fuse, _BACKEND_CALLS, "backend"),
+                crashing(backend, fuse, _BACKEND_CALLS, "backend", intents.check),
                 self.world.clock,
             )
         except SimulatedCrash:

@@ -85,7 +85,7 @@ class ScriptedWorld:
     Args:
         clock: Moved by :meth:`ScriptedBackend.wait <cloudtune.testing.scripted_backend.ScriptedBackend.wait>`.
         curve: What scripts report, besides ``resource_attr``.
-        epoch_s: Seconds per resource level.
+        epoch_s: Seconds per resource level, or a function that gives them for a configuration.
         max_resource_attr: Key of the configuration that tells a script how far to train.
         resource_attr: Key of the level in reports.
         start_delay_s: From the start of a process to the beginning of its first epoch.
@@ -97,7 +97,7 @@ class ScriptedWorld:
 
     clock: VirtualClock
     curve: Curve
-    epoch_s: float = 1.0
+    epoch_s: float | Callable[[Config], float] = 1.0
     max_resource_attr: str = "epochs"
     resource_attr: str = "epoch"
     start_delay_s: float = 0.5
@@ -120,12 +120,10 @@ class ScriptedWorld:
     _acknowledged: dict[int, int] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        for name in ("epoch_s", "start_delay_s", "stop_delay_s", "end_delay_s"):
-            if not getattr(self, name) > 0:
-                raise SpecError(
-                    f"ScriptedWorld({name}={getattr(self, name)!r}): must be positive.",
-                    "Nothing happens at once; a small number will do.",
-                )
+        for name in ("start_delay_s", "stop_delay_s", "end_delay_s"):
+            _check_positive(name, getattr(self, name))
+        if not callable(self.epoch_s):
+            _check_positive("epoch_s", self.epoch_s)
 
     def start(self, trial: Trial) -> None:
         """Starts the attempt, unless it has been started before."""
@@ -220,15 +218,14 @@ class ScriptedWorld:
             )
         launch = Launch(trial.trial_id, trial.attempt, self._resume_level(trial.trial_id), max_level)
         begin = self.clock.now() + self.start_delay_s
-        epochs = max(0, max_level - launch.from_level)
-        attempt = Attempt(
-            trial, launch, begin, self.epoch_s, begin + epochs * self.epoch_s + self.end_delay_s, Outcome.completed
-        )
-        attempt.last_level = max_level
+        epoch_s = self.epoch_s(trial.config) if callable(self.epoch_s) else self.epoch_s
+        _check_positive("epoch_s", epoch_s)
+        end = begin + max(0, max_level - launch.from_level) * epoch_s + self.end_delay_s
+        attempt = Attempt(trial, launch, begin, epoch_s, end, Outcome.completed, last_level=max_level)
         for fault in self.faults:
             if (fault.trial_id, fault.attempt) == (trial.trial_id, trial.attempt) and fault.level <= max_level:
                 attempt.last_level = max(fault.level - 1, launch.from_level)
-                instant = attempt.report_time(attempt.last_level) + self.epoch_s / 2
+                instant = attempt.report_time(attempt.last_level) + epoch_s / 2
                 self._end(attempt, instant, fault.outcome, f"scripted fault at level {fault.level}")
         return attempt
 
@@ -254,3 +251,11 @@ class ScriptedWorld:
                 level for level in attempt.levels(self.clock.now()) if wanted is None or level in wanted
             )
         attempt.settled = attempt.has_ended(self.clock.now())
+
+
+def _check_positive(name: str, value: float) -> None:
+    if not value > 0:
+        raise SpecError(
+            f"ScriptedWorld({name}={value!r}): must be positive.",
+            "Nothing happens at once; a small number will do.",
+        )

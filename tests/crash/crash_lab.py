@@ -30,14 +30,28 @@ def curve(config: Config, level: int) -> dict[str, Any]:
     return {"loss": math.nan if int(config["x"] * 70) % 7 == 3 else loss}
 
 
-class Promoting:
-    """Pauses trials at levels 1 and 3; resumes the best one once two more than before have arrived there."""
+def pace(config: Config) -> float:
+    """Seconds per level: no two trials in step."""
+    return float(1.0 + 0.7 * config["x"])
 
-    def __init__(self, random_seed: int = 0, decision: SchedulerDecision = SchedulerDecision.PAUSE) -> None:
+
+class Promoting:
+    """Pauses trials at levels 1 and 3; of each three that arrive there, resumes the best.
+
+    Args:
+        tells_target: Scripts learn up to which level to train, and end there by themselves; else they are stopped.
+    """
+
+    def __init__(
+        self,
+        decision: SchedulerDecision = SchedulerDecision.PAUSE,
+        tells_target: bool = True,
+        random_seed: int = 0,
+    ) -> None:
         self.config_space = {"x": None, "epochs": MAX_LEVEL}
         self.random_seed = random_seed
         self.resource_attr, self.max_resource_attr = "epoch", "epochs"
-        self._decision = decision
+        self._decision, self._tells_target = decision, tells_target
         self._configs: dict[int, Config] = {}
         self._rungs: dict[int, dict[int, float]] = {1: {}, 3: {}}
         self._promoted: dict[int, set[int]] = {1: set(), 3: set()}
@@ -61,10 +75,12 @@ class Promoting:
             )
             if waiting and len(self._promoted[level]) < len(self._rungs[level]) // 3:
                 trial = waiting[0][1]
-                return TrialSuggestion.resume_suggestion(trial, {**self._configs[trial], "epochs": target})
-        return TrialSuggestion.start_suggestion(
-            {"x": float(generator(self.random_seed, trial_id).uniform()), "epochs": 1}
-        )
+                return TrialSuggestion.resume_suggestion(trial, self._config(self._configs[trial]["x"], target))
+        x = float(generator(self.random_seed, trial_id).uniform())
+        return TrialSuggestion.start_suggestion(self._config(x, 1))
+
+    def _config(self, x: float, target: int) -> Config:
+        return {"x": x, "epochs": target if self._tells_target else MAX_LEVEL}
 
     def on_start(self, trial: Trial) -> None:
         self._configs[trial.trial_id] = trial.config
@@ -117,6 +133,7 @@ def laboratory(
     **world_options: Any,
 ) -> Laboratory:
     """``TunerLoop`` as the tuner."""
+    world_options.setdefault("epoch_s", pace)
     core_options = options or CoreOptions(n_workers=2, max_failures=3)
 
     def make_world() -> ScriptedWorld:
