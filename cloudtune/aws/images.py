@@ -25,25 +25,9 @@ _PYTORCH: dict[str, str] = {
     "2.8.0": "py312",
 }
 _ACCOUNT = "763104351884"
-_REGIONS = frozenset(
-    [
-        "ap-northeast-1",
-        "ap-northeast-2",
-        "ap-south-1",
-        "ap-southeast-1",
-        "ap-southeast-2",
-        "ca-central-1",
-        "eu-central-1",
-        "eu-north-1",
-        "eu-west-1",
-        "eu-west-2",
-        "eu-west-3",
-        "sa-east-1",
-        "us-east-1",
-        "us-east-2",
-        "us-west-1",
-        "us-west-2",
-    ]
+_REGIONS = (
+    "ap-northeast-1 ap-northeast-2 ap-south-1 ap-southeast-1 ap-southeast-2 ca-central-1 eu-central-1 eu-north-1 "
+    "eu-west-1 eu-west-2 eu-west-3 sa-east-1 us-east-1 us-east-2 us-west-1 us-west-2"
 )
 _HINT = "Pass the image's URI."
 _GPU = re.compile(r"ml\.(p|g)\d")
@@ -126,10 +110,9 @@ def _from_table(
             f"The table of {TABLE_DATE} has {known}.",
             f"Choose one of these, or: {_HINT}",
         )
-    if region not in _REGIONS:
+    if region not in _REGIONS.split():
         raise SpecError(
-            f"The account of the images in {region!r} is not known ({refusal}). Known: "
-            f"{', '.join(sorted(_REGIONS))}.",
+            f"The account of the images in {region!r} is not known ({refusal}). Known: {_REGIONS}.",
             f"{_HINT} It can be found in the documentation of AWS Deep Learning Containers.",
         )
     if _OWN_SILICON.match(instance_type):

@@ -15,21 +15,10 @@ _CLAUSE = re.compile(r"(===|==|~=|!=|<=|>=|<|>)\s*([A-Za-z0-9.*+!_-]+)")
 _HASH = re.compile(r"\s--hash[= ]\S+")
 _INCLUDE = re.compile(r"(?:-r|--requirement)(?:[ =]\s*|(?=\S))(.+)")
 # Options that are facts about where packages come from and travel as they are.
-_OPTIONS = [
-    "--index-url",
-    "--extra-index-url",
-    "--find-links",
-    "--no-index",
-    "--no-binary",
-    "--only-binary",
-    "--prefer-binary",
-    "--pre",
-    "--trusted-host",
-    "--require-hashes",
-    "--use-feature",
-    "-i",
-    "-f",
-]
+_OPTIONS = (
+    "--index-url --extra-index-url --find-links --no-index --no-binary --only-binary --prefer-binary --pre "
+    "--trusted-host --require-hashes --use-feature -i -f"
+)
 # Of these there can be one alone.
 _SINGLE_OPTIONS = {"--index-url": "--index-url", "-i": "--index-url"}
 _MAX_INCLUDES = 20
@@ -114,7 +103,7 @@ def _read_lines(text: str, label: str, folder: Path, collected: _Collected, abov
     for number, line in _logical_lines(text):
         where = f"{label}:{number}"
         include = _INCLUDE.fullmatch(line)
-        if include is not None and not line.startswith("--require-hashes"):
+        if include is not None:
             _read_file(folder / include[1].strip(), collected, above)
         elif line.startswith("-"):
             _add_option(line, where, collected)
@@ -141,7 +130,7 @@ def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
 
 def _add_option(line: str, where: str, collected: _Collected) -> None:
     option = re.split(r"[ =]", line, maxsplit=1)[0]
-    if option not in _OPTIONS:
+    if option not in _OPTIONS.split():
         raise SpecError(
             f"{where}: {line!r} cannot be sent along: it means something on this machine alone, or is unknown.",
             "Name packages with versions or URLs; pass folders of your own code as dependencies.",
@@ -221,7 +210,7 @@ def _refuse_conflict_within(requirement: Requirement) -> Requirement:
 
 
 def _refuse_conflicts_over_markers(requirements: Sequence[Requirement]) -> None:
-    """A requirement without a marker holds everywhere, so also where one of the same package with a marker does."""
+    """A requirement without a marker holds everywhere, also where one with a marker does."""
     always = {requirement.key[0]: requirement for requirement in requirements if not requirement.marker}
     for requirement in requirements:
         general = always.get(requirement.key[0])
