@@ -77,7 +77,7 @@ class Problem:
         """
         key = self.resource_attr or ""
         value = _number(trial, metrics, key, "resource_attr")
-        if not value >= 1 or value != math.floor(value) or math.isinf(value):
+        if not value >= 1 or not value.is_integer():
             raise SpecError(
                 f"Trial {trial.trial_id} reported {key}={metrics[key]!r}, no integer of at least 1.",
                 f"Report the number of finished steps: report({key}=1, ...), then {key}=2, and so on.",

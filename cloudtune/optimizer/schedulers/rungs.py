@@ -7,13 +7,15 @@ one costs O(log n) comparisons and one memory move; the cutoff and the best wait
 from __future__ import annotations
 
 import math
+import sys
 from bisect import bisect_left, insort
 from collections.abc import Sequence
+from itertools import pairwise
 
 
 def quantile(sorted_values: Sequence[float], q: float) -> float:
     """``np.quantile(sorted_values, q)`` in O(1), and defined where infinite values make numpy's answer NaN:
-    between a finite value and an infinite one lies the infinite one."""
+    what lies between a finite value and infinity is above all finite values, but below infinity."""
     position = q * (len(sorted_values) - 1)
     index = min(math.floor(position), len(sorted_values) - 1)
     below, share = sorted_values[index], position - index
@@ -23,7 +25,7 @@ def quantile(sorted_values: Sequence[float], q: float) -> float:
     if below == above or math.isinf(below):
         return below
     if math.isinf(above):
-        return above
+        return sys.float_info.max
     step = above - below
     return below + step * share if share < 0.5 else above - step * (1.0 - share)
 
@@ -99,7 +101,7 @@ class Ladder:
 
     def __init__(self, levels: Sequence[int], max_t: int) -> None:
         self.max_t = max_t
-        self.rungs = [Rung(level, above) for level, above in zip(levels, [*levels[1:], max_t], strict=True)]
+        self.rungs = [Rung(level, above) for level, above in pairwise([*levels, max_t])]
         self._levels = list(levels)
 
     def reached(self, level: int, above: int) -> Rung | None:
