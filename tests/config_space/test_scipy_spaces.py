@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import subprocess
 import sys
 
@@ -114,3 +115,17 @@ def test_scipy_is_not_loaded_for_spaces_without_it():
         "sys.exit('scipy' in sys.modules or 'boto3' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
+
+
+def test_a_discrete_value_sits_in_the_middle_of_its_cell():
+    domain, frozen = cs.as_domain(stats.binom(3, 0.4)), stats.binom(3, 0.4)
+    for k in range(4):
+        assert domain.to_unit(k) == pytest.approx(frozen.cdf(k) - 0.5 * frozen.pmf(k))
+
+
+def test_pickles_hold_the_parameters_and_nothing_of_scipy():
+    domain = cs.as_domain(stats.norm(1, 2))
+    domain.sample(2)
+    content = pickle.dumps(domain)
+    assert b"scipy" not in content
+    assert pickle.loads(content).default_value() == 1
