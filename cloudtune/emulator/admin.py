@@ -1,0 +1,90 @@
+"""The emulator's own pages, below ``/_emulator/``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from cloudtune.emulator.engine import Engine
+from cloudtune.emulator.faults import Faults, InterruptRule
+from cloudtune.emulator.jobs import JobTable
+from cloudtune.emulator.service_error import JsonObject, ServiceError, invalid
+from cloudtune.errors import SpecError
+
+
+class Admin:
+    """Answers what only an emulator is asked.
+
+    ``GET health``, ``GET jobs``, ``GET interrupt_rules``, ``POST interrupt_rules``, ``POST interrupt``,
+    ``POST shutdown``.
+
+    Args:
+        health: Facts about this emulator.
+        shutdown: Begins to close it; returns at once.
+    """
+
+    def __init__(
+        self,
+        table: JobTable,
+        engine: Engine,
+        faults: Faults,
+        health: Callable[[], JsonObject],
+        shutdown: Callable[[], None],
+    ) -> None:
+        self._table = table
+        self._engine = engine
+        self._faults = faults
+        self._health = health
+        self._shutdown = shutdown
+
+    def answer(self, method: str, page: str, body: bytes) -> object:
+        """Raises ServiceError."""
+        pages: dict[tuple[str, str], Callable[[bytes], object]] = {
+            ("GET", "health"): lambda _: self._health(),
+            ("GET", "jobs"): lambda _: {"jobs": [job.describe() for job in self._table.all()]},
+            ("GET", "interrupt_rules"): lambda _: {"rules": [rule.to_json() for rule in self._faults.rules()]},
+            ("POST", "interrupt_rules"): self._add_rule,
+            ("POST", "interrupt"): self._interrupt,
+            ("POST", "shutdown"): self._close,
+        }
+        if (method, page) not in pages:
+            known = ", ".join(f"{known_method} {known_page}" for known_method, known_page in pages)
+            raise ServiceError("NotFound", f"The emulator has no page {method} {page!r}. It has: {known}.", 404)
+        return pages[method, page](body)
+
+    def _add_rule(self, body: bytes) -> object:
+        try:
+            rule = InterruptRule.from_json(_json(body))
+        except SpecError as error:
+            raise invalid(str(error)) from error
+        self._engine.add_rule(rule)
+        return rule.to_json()
+
+    def _interrupt(self, body: bytes) -> object:
+        request = _json(body)
+        name = request.get("job_name") if isinstance(request, dict) else None
+        notice = request.get("notice", False) if isinstance(request, dict) else False
+        if not isinstance(name, str) or not isinstance(notice, bool):
+            raise invalid('Send {"job_name": NAME, "notice": true or false}.')
+        self.interrupt(name, notice)
+        return {}
+
+    def interrupt(self, name: str, notice: bool) -> None:
+        """Raises ServiceError where no such spot job runs."""
+        jobs = self._table.by_name(name)
+        if not jobs:
+            raise invalid(f"There is no job {name!r}.")
+        for job in jobs:
+            self._engine.interrupt(job, notice)
+
+    def _close(self, body: bytes) -> object:
+        del body
+        self._shutdown()
+        return {}
+
+
+def _json(body: bytes) -> object:
+    try:
+        return json.loads(body or b"{}")
+    except (ValueError, RecursionError):
+        raise invalid("The request is no valid JSON.") from None

@@ -1,0 +1,27 @@
+"""What a client needs to find the emulator, and to find nothing else."""
+
+from __future__ import annotations
+
+import os
+
+from cloudtune.emulator.settings import DEFAULT_REGION
+
+_LOCAL = "127.0.0.1,localhost"
+
+
+def client_environment(endpoint_url: str) -> dict[str, str]:
+    """Environment variables for boto3, the AWS CLI and the SDKs: dummy keys, no profile, no metadata service."""
+    known = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
+    no_proxy = known if _LOCAL in known else ",".join(filter(None, (known, _LOCAL)))
+    return {
+        "AWS_ENDPOINT_URL": endpoint_url,
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_REGION": DEFAULT_REGION,
+        "AWS_DEFAULT_REGION": DEFAULT_REGION,
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "NO_PROXY": no_proxy,
+        "no_proxy": no_proxy,
+    }

@@ -1,0 +1,263 @@
+"""One emulator in the background for each user, shared by launchers, notebooks and tests."""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from cloudtune.emulator.client_environment import client_environment
+from cloudtune.emulator.faults import InterruptRule
+from cloudtune.emulator.service_error import JsonObject
+from cloudtune.emulator.settings import ACCOUNT_ID, DEFAULT_REGION, DEFAULT_ROLE
+from cloudtune.errors import CloudtuneError, InvalidRequest, MissingExtra, Unreachable
+from cloudtune.paths import experiments_root, write_atomic
+
+_SCHEMA = 1
+_START_TIMEOUT_S = 60.0
+_STOP_TIMEOUT_S = 60.0
+_CALL_TIMEOUT_S = 10.0
+_POLL_S = 0.02
+# Kept, so that a daemon that ends before this process does leaves no zombie.
+_started: list[subprocess.Popen[bytes]] = []
+
+
+@dataclass(frozen=True)
+class EmulatorHandle:
+    """An emulator that runs in another process."""
+
+    endpoint_url: str
+    pid: int
+
+    account_id = ACCOUNT_ID
+    region = DEFAULT_REGION
+    role_arn = f"arn:aws:iam::{ACCOUNT_ID}:role/service-role/{DEFAULT_ROLE}"
+
+    def environment(self) -> dict[str, str]:
+        """Environment variables with which any AWS client talks to the emulator."""
+        return client_environment(self.endpoint_url)
+
+    def health(self) -> JsonObject:
+        """Facts about the emulator. Raises Unreachable if it is gone."""
+        return _call(self.endpoint_url, "health")
+
+    def jobs(self) -> list[JsonObject]:
+        """All jobs in the order of their creation, as DescribeTrainingJob has them (times in seconds)."""
+        return list(_call(self.endpoint_url, "jobs")["jobs"])
+
+    def add_interrupt_rule(self, rule: InterruptRule) -> None:
+        """Interrupts matching spot jobs from now on."""
+        _call(self.endpoint_url, "interrupt_rules", rule.checked().to_json())
+
+    def interrupt(self, job_name: str, notice: bool = False) -> None:
+        """Takes the instance of a running spot job away. Raises InvalidRequest if none runs."""
+        _call(self.endpoint_url, "interrupt", {"job_name": job_name, "notice": notice})
+
+    def stop(self) -> None:
+        """Ends the emulator and all its jobs; returns when it is gone.
+
+        Raises:
+            Unreachable: It does not end.
+        """
+        with suppress(Unreachable):  # gone already, or deaf: seen below
+            _call(self.endpoint_url, "shutdown", {})
+        give_up = time.monotonic() + _STOP_TIMEOUT_S
+        while _is_alive(self.pid):
+            if time.monotonic() > give_up:
+                raise Unreachable(f"The emulator (process {self.pid}) does not end.", f"Try: kill {self.pid}")
+            time.sleep(_POLL_S)
+
+
+def ensure_running(idle_s: float = 1800.0) -> EmulatorHandle:
+    """The user's emulator in the background; started if none answers.
+
+    An idle one that belongs to another version or another interpreter is replaced.
+
+    Args:
+        idle_s: A new one ends by itself after so many seconds without a request and without a job.
+
+    Raises:
+        MissingExtra: Moto is not installed.
+        CloudtuneError: It does not start; the message shows the end of its log.
+    """
+    for package in ("moto", "flask", "flask_cors", "regex"):
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtra.of("moto", "emulator", "The emulator")
+    with _locked():
+        found = _find()
+        if found is not None:
+            handle, identity = found
+            if identity == _identity() or handle.health()["busy"]:
+                return handle
+            handle.stop()
+        return _start(idle_s)
+
+
+def stop_daemon() -> bool:
+    """Ends the emulator in the background; whether there was one."""
+    with _locked():
+        found = _find()
+        if found is not None:
+            found[0].stop()
+        return found is not None
+
+
+def daemon_status() -> JsonObject | None:
+    """Facts about the emulator in the background; None if there is none."""
+    found = _find()
+    return None if found is None else found[0].health()
+
+
+def write_record(path: Path, endpoint_url: str) -> None:
+    """Notes that this process serves there."""
+    record = {"schema": _SCHEMA, "endpoint_url": endpoint_url, "pid": os.getpid(), "identity": _identity()}
+    write_atomic(path, json.dumps(record))
+
+
+def forget(path: Path) -> None:
+    """Removes this process's record; another's stays."""
+    record = _read(path)
+    if record is not None and record["pid"] == os.getpid():
+        path.unlink(missing_ok=True)
+
+
+def _folder() -> Path:
+    return experiments_root() / ".emulator"
+
+
+def _record_path() -> Path:
+    return _folder() / "daemon.json"
+
+
+@contextmanager
+def _locked() -> Iterator[None]:
+    """One process at a time looks for the emulator, starts or stops it."""
+    _folder().mkdir(parents=True, exist_ok=True)
+    with (_folder() / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _read(path: Path) -> JsonObject | None:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    is_ours = isinstance(record, dict) and record.get("schema") == _SCHEMA
+    return record if is_ours and {"endpoint_url", "pid", "identity"} <= set(record) else None
+
+
+def _find() -> tuple[EmulatorHandle, str] | None:
+    """The emulator that is on record, if it answers."""
+    record = _read(_record_path())
+    if record is None:
+        return None
+    handle = EmulatorHandle(record["endpoint_url"], record["pid"])
+    try:
+        # Another program may have got its port since.
+        return (handle, record["identity"]) if handle.health().get("pid") == handle.pid else None
+    except (Unreachable, InvalidRequest):
+        return None
+
+
+def _start(idle_s: float) -> EmulatorHandle:
+    log = _folder() / "log.txt"
+    ready, signal_ready = os.pipe()
+    command = [sys.executable, "-m", "cloudtune.emulator", "--idle_s", str(idle_s)]
+    command += ["--record", str(_record_path()), "--ready_fd", str(signal_ready)]
+    root = str(Path(__file__).resolve().parents[2])
+    search_path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+    try:
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd="/",
+                env={**os.environ, "PYTHONPATH": search_path, "PYTHONUNBUFFERED": "1"},
+                start_new_session=True,
+                pass_fds=(signal_ready,),
+            )
+        os.close(signal_ready)
+        _started.append(process)
+        is_ready = bool(select.select([ready], [], [], _START_TIMEOUT_S)[0]) and os.read(ready, 1) == b"."
+    finally:
+        os.close(ready)
+    record = _read(_record_path())
+    if not is_ready or record is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        tail = log.read_text(encoding="utf-8", errors="replace")[-1500:].strip()
+        raise CloudtuneError(f"The emulator did not start: {tail}", f"Its log is {log}.")
+    return EmulatorHandle(record["endpoint_url"], record["pid"])
+
+
+@functools.cache
+def _identity() -> str:
+    """Of the emulator that this interpreter would start: version, sources, interpreter."""
+    digest = hashlib.sha256()
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
+    try:
+        version = importlib.metadata.version("cloudtune")
+    except importlib.metadata.PackageNotFoundError:
+        version = "unknown"
+    return f"{version} {digest.hexdigest()[:12]} {sys.executable}"
+
+
+def _is_alive(pid: int) -> bool:
+    for process in _started:
+        process.poll()  # reaps it
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _call(endpoint_url: str, page: str, body: JsonObject | None = None) -> JsonObject:
+    request = urllib.request.Request(
+        f"{endpoint_url}/_emulator/{page}",
+        data=None if body is None else json.dumps(body).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(request, timeout=_CALL_TIMEOUT_S) as response:
+            answer = json.loads(response.read())
+    except urllib.error.HTTPError as error:
+        raise InvalidRequest(_message(error), "See the emulator's log.", str(error.code)) from error
+    except (OSError, ValueError) as error:
+        raise Unreachable(
+            f"No emulator answers at {endpoint_url} ({error}).", "Start it: python -m cloudtune.emulator"
+        ) from error
+    if not isinstance(answer, dict):
+        raise Unreachable(
+            f"What answers at {endpoint_url} is no emulator.", "Start it: python -m cloudtune.emulator"
+        )
+    return answer
+
+
+def _message(error: urllib.error.HTTPError) -> str:
+    try:
+        return str(json.loads(error.read())["message"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return str(error)

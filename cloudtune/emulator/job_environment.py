@@ -1,0 +1,128 @@
+"""Interpreter and environment of a job.
+
+Each attempt has a small virtual environment (2 ms) in front of the emulator's own: what is installed here is
+found, and what a job installs stays with the job. ``pip`` keeps its usual cache of downloads, shared by all jobs.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import site
+import sys
+import venv
+from collections.abc import Mapping
+from pathlib import Path
+
+from cloudtune.emulator.isolation import Isolation
+from cloudtune.emulator.jobs import TrainingJob
+from cloudtune.emulator.ml_folder import JobFolder
+from cloudtune.emulator.rules import ML_ROOT
+
+_ML_ROOT = re.compile(re.escape(ML_ROOT) + r"(?![\w.-])")
+_DUMMY_KEY = "testing"
+# Of the emulator's own environment: how to reach the network, and what hardware may be used.
+_PASSED_ON = (
+    "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy",
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
+    "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "LANG", "LC_ALL", "TZ",
+)  # fmt: skip
+_SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class ScriptFolder:
+    """The console scripts of the emulator's environment, such that they run in the job's.
+
+    A script names its interpreter in its first line; copies with ``env python3`` leave that to ``PATH``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        own = Path(sys.executable).parent
+        if sys.prefix == sys.base_prefix or not own.is_dir():
+            return
+        for script in own.iterdir():
+            if script.is_file() and not script.name.startswith(("python", "activate", "Activate")):
+                self._copy(script)
+
+    def _copy(self, script: Path) -> None:
+        content = script.read_bytes() if script.stat().st_size < 1 << 16 else b""
+        first, newline, rest = content.partition(b"\n")
+        if first.startswith(b"#!") and b"python" in first and newline:
+            target = self.path / script.name
+            target.write_bytes(b"#!/usr/bin/env python3\n" + rest)
+            target.chmod(0o755)
+
+
+def make_interpreter(folder: JobFolder) -> Path:
+    """Creates the job's virtual environment; returns the folder of its executables."""
+    venv.EnvBuilder(symlinks=True, with_pip=False).create(folder.venv)
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    packages = folder.venv / "lib" / version / "site-packages"
+    parents = [path for path in site.getsitepackages() if Path(path).is_dir()]
+    lines = [f"import site; site.addsitedir({path!r})\n" for path in parents]
+    (packages / "emulator_parent.pth").write_text("".join(lines), encoding="utf-8")
+    executables = folder.venv / "bin"
+    python = shlex.quote(str(executables / "python3"))
+    for name in ("pip", "pip3"):
+        script = executables / name
+        script.write_text(f'#!/bin/sh\nexec {python} -m pip "$@"\n', encoding="utf-8")
+        script.chmod(0o755)
+    return executables
+
+
+def job_environment(
+    job: TrainingJob, folder: JobFolder, isolation: Isolation, executables: str, endpoint_url: str
+) -> dict[str, str]:
+    """The whole environment of a job's program.
+
+    Args:
+        executables: Folders that ``PATH`` begins with, separated by colons.
+        endpoint_url: Of the emulator.
+    """
+    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    environment |= pip_settings(os.environ)
+    environment |= {
+        "PATH": f"{executables}:{os.environ.get('PATH', _SYSTEM_PATH)}",
+        "HOME": str(folder.work),
+        "TMPDIR": str(folder.tmp),
+        "HOSTNAME": "algo-1",
+        "PYTHONUNBUFFERED": "1",
+        "NO_PROXY": "127.0.0.1,localhost",
+        "no_proxy": "127.0.0.1,localhost",
+        "AWS_REGION": job.region,
+        "AWS_DEFAULT_REGION": job.region,
+        "AWS_ENDPOINT_URL": endpoint_url,
+        "AWS_ACCESS_KEY_ID": _DUMMY_KEY,
+        "AWS_SECRET_ACCESS_KEY": _DUMMY_KEY,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "TRAINING_JOB_NAME": job.name,
+        "TRAINING_JOB_ARN": job.arn,
+    }
+    root = isolation.ml_root(folder)
+    if root != ML_ROOT:
+        # Without a private /etc/hosts the training toolkit would wait for the name algo-1 for 15 minutes.
+        environment |= {"CLOUDTUNE_ML_ROOT": root, "SAGEMAKER_BASE_DIR": root, "SM_STUDIO_LOCAL_MODE": "true"}
+    own = {name: relocated(value, root) for name, value in job.request.get("Environment", {}).items()}
+    return environment | own
+
+
+def pip_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """pip's settings, which a private home folder would hide."""
+    found = {name: value for name, value in environment.items() if name.startswith("PIP_")}
+    for name in ("PIP_TARGET", "PIP_PREFIX", "PIP_USER", "PIP_REQUIRE_VIRTUALENV"):
+        found.pop(name, None)
+    home = Path(environment.get("HOME", "/"))
+    cache = Path(environment.get("XDG_CACHE_HOME") or home / ".cache")
+    found.setdefault("PIP_CACHE_DIR", str(cache / "pip"))
+    for file in (home / ".config" / "pip" / "pip.conf", home / ".pip" / "pip.conf"):
+        if file.is_file():
+            found.setdefault("PIP_CONFIG_FILE", str(file))
+    return found
+
+
+def relocated(text: str, root: str) -> str:
+    """``text`` with the job's own folder for ``/opt/ml``."""
+    return text if root == ML_ROOT else _ML_ROOT.sub(lambda _: root, text)

@@ -1,0 +1,177 @@
+"""The WSGI application: SageMaker's training jobs and the emulator's own pages; everything else is moto's."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+from urllib.parse import parse_qs
+from xml.sax.saxutils import escape
+
+from cloudtune.emulator.admin import Admin
+from cloudtune.emulator.control_plane import ControlPlane
+from cloudtune.emulator.iam import answer_iam
+from cloudtune.emulator.service_error import JsonObject, ServiceError
+from cloudtune.emulator.settings import DEFAULT_REGION
+
+_log = logging.getLogger(__name__)
+Environ = dict[str, Any]
+Headers = list[tuple[str, str]]
+StartResponse = Callable[..., Any]
+Application = Callable[[Environ, StartResponse], Iterable[bytes]]
+
+_TARGET = "SageMaker."
+_MAX_BODY = 8 << 20
+_REASONS = {200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 413: "Payload Too Large"}
+_SCOPE = re.compile(r"Credential=[^/,\s]+/\d{8}/([a-z0-9-]+)/([a-z0-9-]+)/aws4_request")
+
+
+class Middleware:
+    """Routes requests.
+
+    Args:
+        moto: Moto's dispatcher.
+        control_plane: Answers for SageMaker.
+        admin: Answers below ``/_emulator/``.
+    """
+
+    def __init__(self, moto: Application, control_plane: ControlPlane, admin: Admin) -> None:
+        self._moto = moto
+        self._control_plane = control_plane
+        self._admin = admin
+        self._lock = threading.Lock()
+        self._last_request = time.monotonic()
+
+    def idle_seconds(self) -> float:
+        """Since the last request of a client."""
+        return time.monotonic() - self._last_request
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        try:
+            self._last_request = time.monotonic()
+            if path.startswith("/_emulator/"):
+                _refuse_browsers(environ)
+                return self._admin_page(environ, path, start_response)
+            if environ.get("HTTP_X_AMZ_TARGET", "").startswith(_TARGET):
+                _refuse_browsers(environ)
+                return self._sagemaker(environ, start_response)
+            _, service = _scope(environ)
+            if service == "iam":
+                answer = answer_iam(_form(environ))
+                if answer is not None:
+                    return _respond(start_response, 200, answer.encode(), "text/xml")
+            return self._pass_on(environ, start_response)
+        except ServiceError as error:
+            return _respond_error(start_response, error)
+
+    def _admin_page(self, environ: Environ, path: str, start_response: StartResponse) -> Iterable[bytes]:
+        body = _read_body(environ)
+        answer = self._admin.answer(environ["REQUEST_METHOD"], path.removeprefix("/_emulator/"), body)
+        return _respond(start_response, 200, json.dumps(answer).encode(), "application/json")
+
+    def _sagemaker(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        operation = environ["HTTP_X_AMZ_TARGET"].removeprefix(_TARGET)
+        body = _read_body(environ)
+        request = _parse(body)
+        if not self._control_plane.answers(operation, request):
+            environ["wsgi.input"] = io.BytesIO(body)
+            return self._pass_on(environ, start_response)
+        region, _ = _scope(environ)
+        answer = self._control_plane.answer(operation, region, request)
+        return _respond(start_response, 200, json.dumps(answer).encode(), "application/x-amz-json-1.1")
+
+    def _pass_on(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Moto's answer; its HTML error pages are turned into errors of the protocol."""
+        started: list[tuple[str, Headers]] = []
+
+        def remember(status: str, headers: Headers, *_: object) -> None:
+            started[:] = [(status, headers)]
+
+        try:
+            answer = self._moto(environ, remember)
+        except NotImplementedError as error:
+            return _respond_protocol_error(environ, start_response, "UnknownOperationException", str(error), 400)
+        except Exception as error:  # noqa: BLE001 - whatever moto stumbles over, the client gets an error it can read
+            _log.exception("%s %s", environ.get("REQUEST_METHOD"), environ.get("PATH_INFO"))
+            return _respond_protocol_error(environ, start_response, "InternalFailure", repr(error), 500)
+        status, headers = started[0]
+        if int(status[:3]) >= 400 and _content_type(headers).startswith("text/html"):
+            content = b"".join(answer)
+            if content[:14].lower().startswith((b"<!doctype html", b"<html")):
+                code = "UnknownOperationException" if status.startswith("404") else "InternalFailure"
+                message = "The emulator does not know this request."
+                return _respond_protocol_error(environ, start_response, code, message, int(status[:3]))
+            answer = [content]
+        start_response(status, headers)
+        return answer
+
+
+def _refuse_browsers(environ: Environ) -> None:
+    """A page in the user's browser must not be able to run jobs on their machine."""
+    if "HTTP_ORIGIN" in environ:
+        raise ServiceError("AccessDeniedException", "The emulator does not serve web pages.", 403)
+
+
+def _scope(environ: Environ) -> tuple[str, str]:
+    """Region and service that the request was signed for."""
+    match = _SCOPE.search(environ.get("HTTP_AUTHORIZATION", ""))
+    return (match[1], match[2]) if match else (DEFAULT_REGION, "")
+
+
+def _read_body(environ: Environ) -> bytes:
+    try:
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+    except ValueError:
+        raise ServiceError("SerializationException", "The Content-Length is no number.") from None
+    if length > _MAX_BODY:
+        raise ServiceError("RequestEntityTooLarge", f"The request is larger than {_MAX_BODY} bytes.", 413)
+    return bytes(environ["wsgi.input"].read(length)) if length > 0 else b""
+
+
+def _form(environ: Environ) -> dict[str, list[str]]:
+    """The form of a query-protocol request, which stays readable for moto."""
+    if not environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
+        return {}
+    body = _read_body(environ)
+    environ["wsgi.input"] = io.BytesIO(body)
+    return parse_qs(body.decode(errors="replace"))
+
+
+def _parse(body: bytes) -> object:
+    try:
+        return json.loads(body or b"{}")
+    except (ValueError, RecursionError):
+        raise ServiceError("SerializationException", "The request is no valid JSON.") from None
+
+
+def _content_type(headers: Headers) -> str:
+    return next((value for name, value in headers if name.lower() == "content-type"), "")
+
+
+def _respond(start_response: StartResponse, status: int, body: bytes, content_type: str) -> Iterable[bytes]:
+    headers = [("Content-Type", content_type), ("Content-Length", str(len(body)))]
+    start_response(f"{status} {_REASONS.get(status, 'Error')}", headers)
+    return [body]
+
+
+def _respond_error(start_response: StartResponse, error: ServiceError) -> Iterable[bytes]:
+    body: JsonObject = {"__type": error.code, "message": error.message}
+    return _respond(start_response, error.status, json.dumps(body).encode(), "application/x-amz-json-1.1")
+
+
+def _respond_protocol_error(
+    environ: Environ, start_response: StartResponse, code: str, message: str, status: int
+) -> Iterable[bytes]:
+    """An error as the client of the service reads it: JSON, S3's XML, or the query protocol's XML."""
+    _, service = _scope(environ)
+    if "HTTP_X_AMZ_TARGET" in environ or service not in ("s3", "iam", "sts", "ec2", "sns", "sqs", ""):
+        return _respond_error(start_response, ServiceError(code, message, status))
+    inner = f"<Error><Code>{escape(code)}</Code><Message>{escape(message)}</Message></Error>"
+    text = inner if service in ("s3", "") else f"<ErrorResponse>{inner}</ErrorResponse>"
+    return _respond(start_response, status, f'<?xml version="1.0"?>{text}'.encode(), "application/xml")

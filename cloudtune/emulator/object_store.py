@@ -1,0 +1,101 @@
+"""S3 and CloudWatch Logs as the service's own machinery uses them: moto's backends, without HTTP."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from moto.core.exceptions import ServiceException
+from moto.logs.models import logs_backends
+from moto.s3.models import FakeKey, s3_backends
+
+from cloudtune.emulator.service_error import JsonObject, invalid
+
+_URI = re.compile(r"(?:s3|https)://([^/]+)/?(.*)", re.DOTALL)
+LOG_GROUP = "/aws/sagemaker/TrainingJobs"
+
+
+def split_uri(uri: str) -> tuple[str, str]:
+    """Bucket and key of ``s3://bucket/key``. Raises ServiceError for anything else."""
+    match = _URI.fullmatch(uri)
+    if match is None:
+        raise invalid(f"{uri!r} is no S3 URI.")
+    return match[1], match[2]
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    key: str
+    size: int
+
+
+class StoreFailed(Exception):
+    """S3 refused an operation; the message says why."""
+
+
+class ObjectStore:
+    """The account's buckets."""
+
+    def __init__(self, account_id: str) -> None:
+        self._account_id = account_id
+
+    @property
+    def _backend(self) -> Any:
+        return s3_backends[self._account_id]["aws"]
+
+    def _bucket(self, name: str) -> Any:
+        try:
+            return self._backend.get_bucket(name)
+        except ServiceException as error:
+            raise StoreFailed(f"bucket {name!r}: {error}") from error
+
+    def has_bucket(self, name: str) -> bool:
+        try:
+            self._bucket(name)
+        except StoreFailed:
+            return False
+        return True
+
+    def list(self, bucket: str, prefix: str) -> list[StoredObject]:
+        """All objects whose key begins with ``prefix``, by key."""
+        # A copy of the plain dictionary: other threads write to it, and moto's own iterators mind.
+        versions = dict(self._bucket(bucket).keys)
+        found = [
+            StoredObject(key, kept[-1].contentsize)
+            for key, kept in versions.items()
+            if key.startswith(prefix) and kept and isinstance(kept[-1], FakeKey)
+        ]
+        return sorted(found, key=lambda item: item.key)
+
+    def get(self, bucket: str, key: str) -> bytes:
+        self._bucket(bucket)
+        found = self._backend.get_object(bucket, key)
+        if found is None:
+            raise StoreFailed(f"s3://{bucket}/{key} does not exist")
+        return bytes(found.value)
+
+    def put(self, bucket: str, key: str, content: bytes) -> None:
+        self._bucket(bucket)
+        self._backend.put_object(bucket, key, content)
+
+    def delete(self, bucket: str, key: str) -> None:
+        self._bucket(bucket)
+        self._backend.delete_object(bucket, key)
+
+
+class LogStore:
+    """The log group of training jobs in one region."""
+
+    def __init__(self, account_id: str, region: str) -> None:
+        self._backend: Any = logs_backends[account_id][region]
+        if LOG_GROUP not in self._backend.groups:
+            self._backend.create_log_group(LOG_GROUP, {})
+
+    def create_stream(self, name: str) -> None:
+        self._backend.create_log_stream(LOG_GROUP, name)
+
+    def put(self, stream: str, events: Sequence[JsonObject]) -> None:
+        """``events``: ``timestamp`` (milliseconds, not descending) and ``message``."""
+        self._backend.put_log_events(LOG_GROUP, stream, list(events))

@@ -1,0 +1,171 @@
+"""A job's processes: started, signalled, and ended as a whole."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from cloudtune.emulator import keeper
+from cloudtune.emulator.keeper import MARK, kill_group, kill_marked
+
+_SETUP_TIMEOUT_S = 60.0
+
+
+class Keeper:
+    """The process that cleans up after this one; see :mod:`cloudtune.emulator.keeper`.
+
+    Args:
+        mark: Carried by all processes of all jobs.
+        folder: Removed when this process is gone; None keeps everything.
+    """
+
+    def __init__(self, mark: str, folder: Path | None) -> None:
+        self.mark = mark
+        self._lock = threading.Lock()
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", keeper.__file__, mark, str(folder or "")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+            text=True,
+        )
+
+    def began(self, group: int) -> None:
+        self._tell(f"+{group}\n")
+
+    def ended(self, group: int) -> None:
+        self._tell(f"-{group}\n")
+
+    def _tell(self, line: str) -> None:
+        pipe = self._process.stdin
+        with self._lock:
+            if pipe is not None and not pipe.closed:
+                pipe.write(line)
+                pipe.flush()
+
+    def close(self) -> None:
+        """Lets it clean up, and waits for that."""
+        with self._lock:
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+        self._process.wait(timeout=60)
+
+
+class SetupFailed(Exception):
+    """The container could not be set up; the message holds what was printed."""
+
+
+class Container:
+    """The processes of one attempt of a job. Construct with :meth:`start`.
+
+    Args:
+        process: Leader of the group.
+        first: Finds the process that the service's signals go to.
+        mark: Carried by the processes of this attempt.
+        registry: Told when the group has ended.
+    """
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], first: Callable[[int], int | None], mark: str, registry: Keeper
+    ) -> None:
+        self._process = process
+        self._first = first
+        self._mark = mark
+        self._registry = registry
+
+    @classmethod
+    def start(
+        cls,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        name: str,
+        first: Callable[[int], int | None],
+        registry: Keeper,
+    ) -> Container:
+        """Runs ``command``, which sets the container up, writes one byte to its *standard input*, and
+        replaces itself by the job's program. Returns when that byte has come.
+
+        Args:
+            command: As :meth:`cloudtune.emulator.isolation.Isolation.command` makes it.
+            environment: Of the job.
+            name: Of the attempt, unique in this emulator.
+            first: See the class.
+            registry: Learns of the group.
+
+        Raises:
+            SetupFailed: No byte came.
+        """
+        mark = f"{registry.mark}:{name};"  # ended, so that job-1 is no prefix of job-10
+        ready, signal_ready = os.pipe()
+        try:
+            process = subprocess.Popen(
+                command,
+                env={**environment, MARK: mark},
+                stdin=signal_ready,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            os.close(ready)
+            raise SetupFailed(str(error)) from error
+        finally:
+            os.close(signal_ready)
+        container = cls(process, first, mark, registry)
+        registry.began(process.pid)
+        try:
+            is_ready = bool(select.select([ready], [], [], _SETUP_TIMEOUT_S)[0]) and os.read(ready, 1) == b"."
+        finally:
+            os.close(ready)
+        if not is_ready:
+            container.kill()
+            output = process.stdout.read(4000) if process.stdout else b""
+            container.reap()
+            raise SetupFailed(output.decode(errors="replace").strip() or "the container's setup said nothing")
+        return container
+
+    @property
+    def output(self) -> int:
+        """File descriptor of what the job prints."""
+        if self._process.stdout is None:
+            raise ValueError("a container is started with its output piped")
+        return self._process.stdout.fileno()
+
+    def terminate(self) -> None:
+        """SIGTERM to the first process, as ``docker stop`` does."""
+        pid = self._first(self._process.pid)
+        if pid is not None:
+            try:
+                os.kill(pid, signal.SIGTERM)
+            except ProcessLookupError:
+                return
+
+    def kill(self) -> None:
+        """SIGKILL to everything."""
+        kill_group(self._process.pid)
+
+    def wait_end(self) -> None:
+        """Blocks until the first process has ended; it stays a zombie, so that its number stays taken."""
+        if hasattr(os, "waitid"):
+            os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
+        else:  # pragma: no cover - older Pythons on macOS
+            self._process.wait()
+
+    def reap(self) -> int:
+        """Kills what is left of the group; returns the exit code as a container has it (128 + signal)."""
+        kill_group(self._process.pid)
+        kill_marked(self._mark)
+        code = self._process.wait()
+        self._registry.ended(self._process.pid)
+        return 128 - code if code < 0 else code
+
+    def close(self) -> None:
+        """Closes the output."""
+        if self._process.stdout is not None:
+            self._process.stdout.close()

@@ -1,0 +1,236 @@
+"""AWS for rehearsals in one process: put together, started, closed."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import secrets
+import tempfile
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from moto.core.base_backend import BackendDict
+from moto.core.model_instances import reset_model_data
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from werkzeug.serving import BaseWSGIServer, make_server
+
+from cloudtune.emulator.admin import Admin
+from cloudtune.emulator.attempt import Site
+from cloudtune.emulator.client_environment import client_environment
+from cloudtune.emulator.control_plane import ControlPlane
+from cloudtune.emulator.engine import Engine
+from cloudtune.emulator.faults import Faults, InterruptRule
+from cloudtune.emulator.iam import ensure_role
+from cloudtune.emulator.isolation import choose
+from cloudtune.emulator.job_environment import ScriptFolder
+from cloudtune.emulator.jobs import JobTable
+from cloudtune.emulator.middleware import Middleware
+from cloudtune.emulator.object_store import ObjectStore
+from cloudtune.emulator.processes import Keeper
+from cloudtune.emulator.service_error import JsonObject, ServiceError
+from cloudtune.emulator.settings import ACCOUNT_ID, DEFAULT_REGION, DEFAULT_ROLE, Settings
+from cloudtune.errors import SpecError
+
+_log = logging.getLogger(__name__)
+_HOST = "127.0.0.1"
+_POLL_S = 0.1  # after which the server notices that it is to close
+
+
+class _Handler(MotoRequestHandler):
+    # Headers and body are two writes: with Nagle's algorithm the second waits 40 ms for the first one's receipt.
+    disable_nagle_algorithm = True
+    timeout = 60
+
+    def log_request(self, *_: object) -> None:
+        """Nothing: a line per request drowns what matters."""
+
+
+class SageMakerEmulator:
+    """S3, STS, IAM, CloudWatch Logs (moto) and SageMaker training jobs that really run, on 127.0.0.1.
+
+    One emulator per process at a time: moto's state is the process's, and it is reset at the start. Usable as a
+    context manager, which starts and closes it.
+
+    Args:
+        port: 0 takes a free one.
+        state_dir: Folder for the jobs' files while they run. None: a temporary one, removed at the end.
+        max_parallel_jobs: Jobs that run at once, the others wait. Default: half of the cores, at least one.
+        isolation: ``root`` or ``user`` namespaces, ``none``, or ``auto``: the strongest that works here.
+        stop_grace_s: Seconds between SIGTERM and SIGKILL when a job is stopped.
+        time_scale: How many times faster the service's limits and waits pass (see :class:`Settings`).
+
+    Raises:
+        SpecError: For arguments out of range.
+    """
+
+    account_id = ACCOUNT_ID
+    region = DEFAULT_REGION
+    role_arn = f"arn:aws:iam::{ACCOUNT_ID}:role/service-role/{DEFAULT_ROLE}"
+
+    def __init__(
+        self,
+        port: int = 0,
+        state_dir: str | os.PathLike[str] | None = None,
+        max_parallel_jobs: int | None = None,
+        isolation: str = "auto",
+        stop_grace_s: float = 120.0,
+        time_scale: float = 1.0,
+    ) -> None:
+        if not 0 <= port <= 65535:
+            raise SpecError(f"port={port} is no port.", "Give 1 to 65535, or 0 for a free one.")
+        if max_parallel_jobs is not None and max_parallel_jobs < 1:
+            raise SpecError(f"max_parallel_jobs={max_parallel_jobs} lets no job run.", "Give 1 or more.")
+        if not (stop_grace_s >= 0 and math.isfinite(stop_grace_s)):
+            raise SpecError(f"stop_grace_s={stop_grace_s} is out of range.", "Give seconds, 0 or more.")
+        if not (time_scale > 0 and math.isfinite(time_scale)):
+            raise SpecError(
+                f"time_scale={time_scale} is out of range.", "Give 1 for real time, 60 for a minute a second."
+            )
+        self._port = port
+        self._state_dir = None if state_dir is None else Path(state_dir).absolute()
+        self._isolation = isolation
+        self._settings = Settings(
+            max_parallel_jobs or max(1, (os.cpu_count() or 1) // 2),
+            stop_grace_s=stop_grace_s,
+            time_scale=time_scale,
+        )
+        self._closing = threading.Lock()
+        self._closed = threading.Event()
+        self._server: BaseWSGIServer | None = None
+
+    def start(self) -> SageMakerEmulator:
+        """Serves from now on; returns when ready.
+
+        Raises:
+            SpecError: The port is taken, or the isolation does not work here.
+        """
+        BackendDict.reset()
+        reset_model_data()
+        folder = self._state_dir or Path(tempfile.mkdtemp(prefix="cloudtune-emulator-"))
+        (folder / "jobs").mkdir(parents=True, exist_ok=True)
+        self._keeper = Keeper(secrets.token_hex(8), folder if self._state_dir is None else None)
+        try:
+            chosen = choose(self._isolation, folder / "jobs")
+            self._server = self._bind()
+        except BaseException:
+            self._keeper.close()
+            raise
+        self.isolation = chosen.name
+        store, self._faults, self._table = ObjectStore(ACCOUNT_ID), Faults(), JobTable(ACCOUNT_ID)
+        scripts = ScriptFolder(folder / "bin")
+        self._engine = Engine(
+            Site(
+                folder / "jobs",
+                self.endpoint_url,
+                store,
+                chosen,
+                self._settings,
+                self._faults,
+                self._keeper,
+                scripts,
+            )
+        )
+        self._admin = Admin(self._table, self._engine, self._faults, self.health, self._close_soon)
+        self._middleware = Middleware(
+            DomainDispatcherApplication(create_backend_app),
+            ControlPlane(self._table, store, self._engine),
+            self._admin,
+        )
+        ensure_role(DEFAULT_ROLE)
+        self._server.app = self._middleware
+        threading.Thread(target=self._server.serve_forever, args=(_POLL_S,), name="emulator", daemon=True).start()
+        return self
+
+    def _bind(self) -> BaseWSGIServer:
+        try:
+            return make_server(_HOST, self._port, _not_ready, threaded=True, request_handler=_Handler)
+        except (OSError, SystemExit) as error:  # werkzeug leaves the process when a port is taken
+            raise SpecError(f"Port {self._port} is taken.", "Choose another one, or 0 for a free one.") from error
+
+    def close(self) -> None:
+        """Ends all jobs, processes and threads; what was stored is gone. May be called twice."""
+        with self._closing:
+            if self._server is None or self._closed.is_set():
+                return
+            self._server.shutdown()
+            self._server.server_close()
+            self._engine.close()
+            self._keeper.close()
+            self._closed.set()
+
+    def _close_soon(self) -> None:
+        threading.Thread(target=self.close, name="closing", daemon=False).start()
+
+    def wait_closed(self, timeout_s: float | None = None) -> bool:
+        """Whether it is closed, at the latest after ``timeout_s``."""
+        return self._closed.wait(timeout_s)
+
+    def __enter__(self) -> SageMakerEmulator:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def port(self) -> int:
+        if self._server is None:
+            raise SpecError("The emulator has not been started.", "Use it in a with block, or call start().")
+        return int(self._server.port)
+
+    @property
+    def endpoint_url(self) -> str:
+        return f"http://{_HOST}:{self.port}"
+
+    def environment(self) -> dict[str, str]:
+        """Environment variables with which any AWS client talks to this emulator."""
+        return client_environment(self.endpoint_url)
+
+    def health(self) -> JsonObject:
+        """Facts for people and for the daemon's clients."""
+        return {
+            "endpoint_url": self.endpoint_url,
+            "pid": os.getpid(),
+            "isolation": self.isolation,
+            "max_parallel_jobs": self._settings.max_parallel_jobs,
+            "busy": self._engine.busy(),
+        }
+
+    def jobs(self) -> list[JsonObject]:
+        """All jobs in the order of their creation, as DescribeTrainingJob has them (times in seconds)."""
+        return [job.describe() for job in self._table.all()]
+
+    def interrupt(self, job_name: str, notice: bool = False) -> None:
+        """Takes the instance of a running spot job away.
+
+        Args:
+            job_name: The job.
+            notice: SIGTERM and the grace period first.
+
+        Raises:
+            SpecError: No such spot job runs.
+        """
+        try:
+            self._admin.interrupt(job_name, notice)
+        except ServiceError as error:
+            raise SpecError(
+                error.message, "Interrupt a job with EnableManagedSpotTraining while it trains."
+            ) from error
+
+    def add_interrupt_rule(self, rule: InterruptRule) -> None:
+        """Interrupts matching spot jobs from now on, also those that run."""
+        self._engine.add_rule(rule.checked())
+
+    def idle_seconds(self) -> float:
+        """Since the last request; 0 while a job runs or waits."""
+        return 0.0 if self._engine.busy() else self._middleware.idle_seconds()
+
+
+def _not_ready(environ: Any, start_response: Any) -> list[bytes]:
+    del environ
+    start_response("503 Service Unavailable", [("Content-Length", "0")])
+    return []

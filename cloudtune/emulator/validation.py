@@ -1,0 +1,197 @@
+"""Requests held against botocore's own service model, as the service does it.
+
+botocore itself checks only presence, type and ``min``; lengths, patterns and enums are found out by the service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
+from functools import lru_cache
+from typing import Any
+
+import regex
+from botocore.model import ListShape, MapShape, ServiceModel, Shape, StringShape, StructureShape
+
+from cloudtune.emulator.service_error import JsonObject, ServiceError, invalid
+
+_MATCH_TIMEOUT_S = 1.0
+_SHOWN_LENGTH = 300  # of a refused value in the message
+_MAX_DEPTH = 40  # only SearchExpression nests at all
+_NUMBERS = ("integer", "long", "float", "double")
+
+
+class RequestValidator:
+    """Checks requests of one service."""
+
+    def __init__(self, model: ServiceModel) -> None:
+        self._model = model
+
+    def check(self, operation: str, params: object) -> JsonObject:
+        """Returns the members that the model knows, timestamps as seconds since the epoch.
+
+        Raises:
+            ServiceError: ``SerializationException`` for a wrong type, ``ValidationException`` for the rest.
+        """
+        if not isinstance(params, dict):
+            raise ServiceError("SerializationException", "Start of structure or map found where not expected.")
+        shape = self._model.operation_model(operation).input_shape
+        if shape is None:
+            return {}
+        found = _convert(shape, params, 0)
+        errors = list(_violations(shape, found, ""))
+        if errors:
+            noun = "error" if len(errors) == 1 else "errors"
+            raise invalid(f"{len(errors)} validation {noun} detected: {'; '.join(errors)}")
+        return dict(found)
+
+
+def _convert(shape: Shape, value: Any, depth: int) -> Any:
+    """``value`` reduced to what ``shape`` knows, types checked."""
+    if depth > _MAX_DEPTH:
+        raise ServiceError("SerializationException", "The request is nested too deeply.")
+    if isinstance(shape, StructureShape):
+        _expect(isinstance(value, dict), shape, value)
+        return {
+            name: _convert(member, value[name], depth + 1)
+            for name, member in shape.members.items()
+            if value.get(name) is not None
+        }
+    if isinstance(shape, ListShape):
+        _expect(isinstance(value, list), shape, value)
+        return [_convert(shape.member, item, depth + 1) for item in value if item is not None]
+    if isinstance(shape, MapShape):
+        _expect(isinstance(value, dict), shape, value)
+        return {
+            _convert(shape.key, key, depth + 1): _convert(shape.value, item, depth + 1)
+            for key, item in value.items()
+            if item is not None
+        }
+    return _scalar(shape, value)
+
+
+def _scalar(shape: Shape, value: Any) -> Any:
+    kind = shape.type_name
+    if kind == "string":
+        _expect(isinstance(value, str), shape, value)
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ServiceError("SerializationException", "A string is no valid Unicode.") from None
+        return value
+    if kind == "boolean":
+        _expect(isinstance(value, bool), shape, value)
+        return value
+    if kind == "timestamp":
+        return _timestamp(shape, value)
+    if kind in _NUMBERS:
+        whole = kind in ("integer", "long")
+        _expect(isinstance(value, int if whole else (int, float)) and not isinstance(value, bool), shape, value)
+    return value
+
+
+def _expect(right: bool, shape: Shape, value: object) -> None:
+    if not right:
+        names = {str: "STRING_VALUE", bool: "TRUE_VALUE", int: "NUMBER_VALUE", float: "NUMBER_VALUE"}
+        found = names.get(type(value), "Start of structure or map found where not expected:")
+        wanted = {"string": "String", "integer": "Integer", "list": "List", "map": "Map"}.get(
+            shape.type_name, shape.type_name.capitalize()
+        )
+        raise ServiceError("SerializationException", f"{found} can not be converted to {wanted}")
+
+
+def _timestamp(shape: Shape, value: Any) -> float:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    _expect(isinstance(value, str), shape, value)
+    try:
+        return parse_time(value)
+    except ValueError:
+        raise ServiceError("SerializationException", f"{value!r} can not be converted to Timestamp") from None
+
+
+def parse_time(text: str) -> float:
+    """Seconds since the epoch of an ISO 8601 time; UTC where it names no zone. Raises ValueError."""
+    moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
+
+
+def _violations(shape: Shape, value: Any, path: str) -> Iterator[str]:
+    if isinstance(shape, StructureShape):
+        yield from _structure_violations(shape, value, path)
+    elif isinstance(shape, ListShape):
+        yield from _size_violations(shape, value, path)
+        for number, item in enumerate(value, start=1):
+            yield from _violations(shape.member, item, f"{path}.{number}.member")
+    elif isinstance(shape, MapShape):
+        yield from _size_violations(shape, value, path)
+        for key, item in value.items():
+            for word, part, shown in (("key", shape.key, key), ("value", shape.value, item)):
+                for constraint in _constraints(part, shown):
+                    yield _sentence(shown, path, f"Map {word} must satisfy constraint: [{constraint}]")
+            if isinstance(shape.value, (StructureShape, ListShape, MapShape)):
+                yield from _violations(shape.value, item, f"{path}.{key}.member")
+    else:
+        for constraint in _constraints(shape, value):
+            yield _sentence(value, path, constraint)
+
+
+def _structure_violations(shape: StructureShape, value: Mapping[str, Any], path: str) -> Iterator[str]:
+    for name, member in shape.members.items():
+        where = f"{path}.{_camel(name)}" if path else _camel(name)
+        if name in value:
+            yield from _violations(member, value[name], where)
+        elif name in shape.required_members:
+            yield f"Value null at '{where}' failed to satisfy constraint: Member must not be null"
+
+
+def _size_violations(shape: Shape, value: Any, path: str) -> Iterator[str]:
+    for constraint in _length_constraints(shape, len(value)):
+        yield _sentence(value, path, constraint)
+
+
+def _constraints(shape: Shape, value: Any) -> Iterator[str]:
+    """What a string or number violates."""
+    if isinstance(shape, StringShape):
+        too_long_or_short = list(_length_constraints(shape, len(value)))
+        yield from too_long_or_short
+        pattern = shape.metadata.get("pattern")
+        if pattern and not too_long_or_short and not _matches(pattern, value):
+            yield f"Member must satisfy regular expression pattern: {pattern}"
+        if shape.enum and value not in shape.enum:
+            yield f"Member must satisfy enum value set: [{', '.join(shape.enum)}]"
+    elif shape.type_name in _NUMBERS:
+        if "min" in shape.metadata and value < shape.metadata["min"]:
+            yield f"Member must have value greater than or equal to {shape.metadata['min']}"
+        if "max" in shape.metadata and value > shape.metadata["max"]:
+            yield f"Member must have value less than or equal to {shape.metadata['max']}"
+
+
+def _length_constraints(shape: Shape, length: int) -> Iterator[str]:
+    if length < shape.metadata.get("min", 0):
+        yield f"Member must have length greater than or equal to {shape.metadata['min']}"
+    if length > shape.metadata.get("max", length):
+        yield f"Member must have length less than or equal to {shape.metadata['max']}"
+
+
+def _sentence(value: object, path: str, constraint: str) -> str:
+    shown = str(value)
+    if len(shown) > _SHOWN_LENGTH:
+        shown = shown[:_SHOWN_LENGTH] + "..."
+    return f"Value '{shown}' at '{path}' failed to satisfy constraint: {constraint}"
+
+
+@lru_cache(maxsize=1024)
+def _compiled(pattern: str) -> Any:
+    return regex.compile(pattern)
+
+
+def _matches(pattern: str, value: str) -> bool:
+    try:
+        return _compiled(pattern).fullmatch(value, timeout=_MATCH_TIMEOUT_S) is not None
+    except TimeoutError:
+        return False
+
+
+def _camel(name: str) -> str:
+    return name[:1].lower() + name[1:]
