@@ -29,7 +29,7 @@ class Wait:
 
     base_s: float
     cap_s: float
-    #: Seconds after the first failure beyond which the error is raised.
+    #: Seconds paused in all for this class of error beyond which it is raised.
     give_up_after_s: float
 
     def pause_s(self, failures: int, rng: random.Random) -> float:
@@ -40,7 +40,7 @@ class Wait:
 #: The connection and throttling alone: what every call may retry.
 TRANSIENT: dict[type[AwsError], Wait] = {
     Throttled: Wait(base_s=1.0, cap_s=30.0, give_up_after_s=300.0),
-    Unreachable: Wait(base_s=0.5, cap_s=10.0, give_up_after_s=60.0),
+    Unreachable: Wait(base_s=0.5, cap_s=10.0, give_up_after_s=30.0),
 }
 
 
@@ -67,22 +67,21 @@ class Retry:
             AwsError: The last one, if its class is not to be retried or has lasted too long.
             Interrupted: If ``interrupt`` was set while waiting.
         """
-        failures = 0
-        first_failure = 0.0
+        failures: dict[Wait, int] = {}
+        paused_s: dict[Wait, float] = {}
         while True:
             try:
                 return function()
             except AwsError as error:
-                now = self.clock.now()
-                first_failure = first_failure if failures else now
                 wait = self._wait_for(error)
-                if wait is None or now - first_failure >= wait.give_up_after_s:
+                if wait is None or paused_s.get(wait, 0.0) >= wait.give_up_after_s:
                     raise
-                pause = wait.pause_s(failures, self.rng)
-                failures += 1
+                pause_s = wait.pause_s(failures.get(wait, 0), self.rng)
+                failures[wait] = failures.get(wait, 0) + 1
+                paused_s[wait] = paused_s.get(wait, 0.0) + pause_s
                 if self.on_wait is not None:
-                    self.on_wait(error, pause)
-                self.sleep(pause)
+                    self.on_wait(error, pause_s)
+                self.sleep(pause_s)
 
     def sleep(self, seconds: float) -> None:
         """Sleeps in slices; raises Interrupted as soon as ``interrupt`` is set."""

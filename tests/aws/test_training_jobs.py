@@ -72,22 +72,7 @@ def test_a_bad_spec_is_not_sent(jobs: TrainingJobs, service: FakeSageMaker) -> N
     assert not service.calls
 
 
-class FastClock:
-    """Real time, a thousand times as fast: threads that sleep at the same time do not add up."""
-
-    def __init__(self) -> None:
-        self._wall = WallClock()
-        self._start = self._wall.now()
-
-    def now(self) -> float:
-        return self._start + (self._wall.now() - self._start) * 1000
-
-    def sleep(self, seconds: float) -> None:
-        self._wall.sleep(seconds / 1000)
-
-
-def test_submit_all(session: AwsSession, service: FakeSageMaker) -> None:
-    jobs = TrainingJobs(session, FastClock())
+def test_submit_all(jobs: TrainingJobs, service: FakeSageMaker) -> None:
     specs = [spec(f"tag-bench-asha-{n}") for n in range(30)]
     service.fail("CreateTrainingJob", "ThrottlingException", times=25)
     service.fail("CreateTrainingJob", "InternalFailure", times=3)
@@ -97,6 +82,7 @@ def test_submit_all(session: AwsSession, service: FakeSageMaker) -> None:
         specs, workers=8, on_progress=lambda *step: progress.append(step), on_message=messages.append
     )
     assert [s.spec for s in found] == specs
+    assert [s.error for s in found if s.error] == []
     assert {s.state for s in found} == {SubmissionState.created}
     assert {s.arn.rsplit("/")[-1] for s in found} == set(service.jobs) == {s.name for s in specs}
     assert progress == [(n, 30) for n in range(1, 31)]
@@ -133,6 +119,7 @@ def test_quota_is_waited_for(jobs: TrainingJobs, service: FakeSageMaker, clock: 
 
     started = clock.now()
     found = jobs.submit_all([spec(f"job-{n}") for n in range(4)], workers=1, on_message=tell)
+    assert [s.error for s in found if s.error] == []
     assert {s.state for s in found} == {SubmissionState.created}
     assert "is 2 Instances" in messages[0]
     assert clock.now() - started > 7 + 15 + 30 + 60
