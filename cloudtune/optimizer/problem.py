@@ -48,6 +48,20 @@ class Problem:
                 'The key under which the script reports its progress, say resource_attr="epoch".',
             )
 
+    def require_level(self, scheduler: str) -> None:
+        """Refuses what a scheduler that compares trials at resource levels cannot work with.
+
+        Raises:
+            SpecError: If there are several objectives, or no resource.
+        """
+        if len(self.metrics) > 1:
+            raise SpecError(f"metric={self.metrics!r}: {scheduler} has one objective.", "Choose one of them.")
+        if self.resource_attr is None:
+            raise SpecError(
+                f"resource_attr=None: {scheduler} compares trials at resource levels.",
+                'Name the key under which the script reports its progress, say resource_attr="epoch".',
+            )
+
     def reseed(self, random_seed: int, searcher: Searcher) -> None:
         """Replaces the seed, and that of ``searcher`` if it was drawn.
 

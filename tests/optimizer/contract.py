@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -81,6 +83,12 @@ class Step:
     argument: Any = None
     decision: SchedulerDecision | None = None
     suggestion: TrialSuggestion | None = None
+
+    def as_in_the_journal(self) -> Step:
+        """With what JSON makes of configuration and report."""
+        trial = dataclasses.replace(self.trial, config=json.loads(json.dumps(self.trial.config)))
+        argument = json.loads(json.dumps(self.argument)) if self.kind == "report" else self.argument
+        return dataclasses.replace(self, trial=trial, argument=argument)
 
     def repeat(self, scheduler: Any) -> None:
         if self.kind == "start":
@@ -211,8 +219,8 @@ def check_replay(steps: list[Step], fresh: Any) -> None:
     copy = dill.loads(dill.dumps(fresh))
     for index, step in enumerate(steps):
         num_trials = max(num_trials, step.trial.trial_id + 1)
-        step.repeat(fresh)
-        step.repeat(copy)
+        step.as_in_the_journal().repeat(fresh)
+        step.as_in_the_journal().repeat(copy)
         if index == len(steps) // 2:
             copy = dill.loads(dill.dumps(copy))
             assert copy.suggest(num_trials) == step.suggestion

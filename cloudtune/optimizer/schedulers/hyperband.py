@@ -85,8 +85,7 @@ class HyperbandScheduler:
         _check_choice("type", type, tuple(_RULES))
         _check_choice("searcher_data", searcher_data, _SEARCHER_DATA)
         self._problem = Problem(config_space, metric, mode, random_seed, resource_attr)
-        if len(self._problem.metrics) > 1:
-            raise SpecError(f"metric={metric!r}: HyperbandScheduler has one objective.", "Choose one of them.")
+        self._problem.require_level("HyperbandScheduler")
         self.config_space = self._problem.config_space
         self.resource_attr = resource_attr
         self.max_resource_attr = max_resource_attr

@@ -70,8 +70,7 @@ class SuccessiveHalvingScheduler:
     ) -> None:
         space, searcher = _space_and_searcher(config_space, searcher)
         self._problem = Problem(space, metric, mode, random_seed, resource_attr)
-        if len(self._problem.metrics) > 1:
-            raise SpecError(f"metric={metric!r}: successive halving has one objective.", "Choose one of them.")
+        self._problem.require_level("SuccessiveHalvingScheduler")
         self.config_space = self._problem.config_space
         self.resource_attr = resource_attr
         self.max_resource_attr = max_resource_attr

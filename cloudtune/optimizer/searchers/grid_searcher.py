@@ -9,7 +9,7 @@ from cloudtune.config_space import Categorical, Domain, FiniteRange
 from cloudtune.errors import SpecError
 from cloudtune.optimizer.scheduler import generator
 from cloudtune.optimizer.searchers.pool import Pool
-from cloudtune.optimizer.searchers.product import ListAxis, Product
+from cloudtune.optimizer.searchers.product import Axis, ListAxis, Product, axis_of
 from cloudtune.optimizer.searchers.searcher import Candidates
 from cloudtune.optimizer.seed import Seed
 from cloudtune.trial import Config, Metrics, Outcome
@@ -125,11 +125,8 @@ def _check_num_samples(num_samples: Mapping[str, int], domains: Mapping[str, Dom
     return {name: num_samples.get(name, DEFAULT_NUM_SAMPLES) for name in domains}
 
 
-def _grid_axis(domain: Domain, number: int) -> ListAxis:
-    if isinstance(domain, Categorical):
-        return ListAxis(domain, domain.categories)
-    if isinstance(domain, FiniteRange):
-        return ListAxis(domain, domain.values)
-    if len(domain):
-        number = min(number, len(domain))
+def _grid_axis(domain: Domain, number: int) -> Axis:
+    every = axis_of(domain)
+    if every is not None and (isinstance(domain, Categorical | FiniteRange) or number >= len(domain)):
+        return every
     return ListAxis(domain, [domain.from_unit((i + 0.5) / number) for i in range(number)])

@@ -70,9 +70,10 @@ def _make_by_name(
 
 def _check_object(searcher: Any, config_space: dict[str, Any]) -> Searcher:
     missing = [name for name in _METHODS if not callable(getattr(searcher, name, None))]
-    if missing:
+    if missing or isinstance(searcher, type):
+        why = f"it lacks {', '.join(missing)}" if missing else "it is a class"
         raise SpecError(
-            f"searcher={searcher!r} is no searcher: it lacks {', '.join(missing)}.",
+            f"searcher={searcher!r} is no searcher: {why}.",
             f"Pass one of the names {', '.join(SEARCHERS)}, or an object such as RandomSearcher(config_space).",
         )
     made = cast(Searcher, searcher)
