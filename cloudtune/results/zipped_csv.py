@@ -33,9 +33,9 @@ def _cell(value: Any) -> Any:
 
 
 def render(rows: Iterable[Sequence[Any]]) -> bytes:
-    """Rows as CSV."""
+    """Rows as CSV (RFC 4180; lines end in CR LF, so that :mod:`csv` quotes either in a cell)."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([_cell(value) for value in row] for row in rows)
+    csv.writer(text, lineterminator="\r\n").writerows([_cell(value) for value in row] for row in rows)
     return text.getvalue().encode("utf-8", "backslashreplace")
 
 

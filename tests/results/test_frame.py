@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cloudtune.errors import NotFound, StoreError
@@ -132,7 +132,8 @@ def test_missing_and_damaged_files(tmp_path: Path) -> None:
 cells = st.one_of(st.floats(), st.integers(-(2**53), 2**53), st.booleans(), st.text(), st.none())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None)
+@example(rows=[{"a": "\r"}, {"b": "x\r\ny"}])
 @given(rows=st.lists(st.dictionaries(st.sampled_from("abc"), cells), max_size=9))
 def test_any_report_is_written(rows: list[dict[str, object]], tmp_path_factory: pytest.TempPathFactory) -> None:
     builder = ResultsBuilder([started(0, x=1), *(reported(0, float(i), **row) for i, row in enumerate(rows))])
