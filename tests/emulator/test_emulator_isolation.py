@@ -1,0 +1,151 @@
+"""Every way to isolate jobs, as far as it works on this machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from emulator_rig import Rig, error_of, eventually
+
+from cloudtune.emulator import SageMakerEmulator
+from cloudtune.emulator.job_environment import relocated
+from cloudtune.emulator.keeper import MARK
+from cloudtune.errors import SpecError
+
+
+@pytest.fixture(scope="module", params=["root", "user", "none"])
+def isolated(request: pytest.FixtureRequest) -> Iterator[SageMakerEmulator]:
+    emulator = SageMakerEmulator(isolation=request.param, stop_grace_s=0.3, max_parallel_jobs=2)
+    try:
+        emulator.start()
+    except SpecError as error:
+        pytest.skip(str(error))
+    yield emulator
+    emulator.close()
+
+
+@pytest.fixture(scope="module")
+def user(isolated: SageMakerEmulator) -> Rig:
+    return Rig(isolated.endpoint_url, isolated.role_arn)
+
+
+def test_the_mode_is_reported(isolated: SageMakerEmulator) -> None:
+    assert isolated.health()["isolation"] == isolated.isolation
+
+
+def test_a_job_sees_its_own_opt_ml(isolated: SageMakerEmulator, user: Rig) -> None:
+    code = """
+    assert sys.argv[1] == ROOT + '/x', sys.argv
+    assert os.environ['WHERE'] == ROOT + '/y'
+    assert json.load(open(ROOT + '/input/config/hyperparameters.json')) == {'dir': ROOT + '/z', 'other': '/opt/mlflow'}
+    open(ROOT + '/checkpoints/c', 'w').write('1')
+    if ROOT == '/opt/ml':
+        assert 'algo-1' in open('/etc/hosts').read() and os.getpid() == 1
+    """
+    request = user.request("own", code, HyperParameters={"dir": "/opt/ml/z", "other": "/opt/mlflow"})
+    request["AlgorithmSpecification"]["ContainerArguments"] = ["/opt/ml/x"]
+    request["Environment"] = {"WHERE": "/opt/ml/y"}
+    before = sorted(os.listdir("/opt"))
+    user.sagemaker.create_training_job(**request)
+    assert user.ended("own")["TrainingJobStatus"] == "Completed", user.all_logs("own")
+    assert user.get("checkpoints/own/c") == b"1"
+    assert sorted(os.listdir("/opt")) == before
+
+
+def test_descendants_do_not_outlive_a_job(user: Rig) -> None:
+    code = """
+    if os.fork() == 0:  # a daemon: another session, ignores signals, holds the output
+        os.setsid()
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        while True: signal.pause()
+    """
+    assert user.run("daemonises", code)["TrainingJobStatus"] == "Completed"
+    assert _processes_of("daemonises") == []
+
+
+def test_a_deaf_job_is_killed_after_the_grace_period(user: Rig) -> None:
+    code = """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    open(ROOT + '/checkpoints/ready', 'w').write('1')
+    while True: signal.pause()
+    """
+    user.submit("deaf", code)
+    user.printed("checkpoints/deaf/ready")
+    user.sagemaker.stop_training_job(TrainingJobName="deaf")
+    assert user.ended("deaf")["SecondaryStatus"] == "Stopped"
+    assert _processes_of("deaf") == []
+
+
+def _processes_of(job: str) -> list[int]:
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (entry / "environ").read_bytes()
+        except OSError:
+            continue
+        if f"{MARK}=".encode() in environment and f"TRAINING_JOB_NAME={job}\0".encode() in environment:
+            found.append(int(entry.name))
+    return found
+
+
+def test_relocation_replaces_the_folder_and_nothing_else() -> None:
+    assert relocated("/opt/ml/model /opt/ml:/opt/mlx /opt/ml", "/j") == "/j/model /j:/opt/mlx /j"
+    assert relocated("--dir=/opt/ml", r"/j\1") == r"--dir=/j\1"
+    assert relocated("/opt/ml/x", "/opt/ml") == "/opt/ml/x"
+
+
+def test_an_unknown_isolation_is_refused() -> None:
+    with pytest.raises(SpecError, match="auto, root, user, none"):
+        SageMakerEmulator(isolation="docker").start()
+
+
+SERVER = """
+import sys
+from cloudtune.emulator import SageMakerEmulator
+with SageMakerEmulator(isolation=sys.argv[1]) as aws:
+    print(aws.endpoint_url, aws.role_arn, flush=True)
+    aws.wait_closed()
+"""
+
+
+@pytest.mark.parametrize("isolation", ["auto", "none"])
+def test_nothing_is_left_when_the_emulator_is_killed(isolation: str, tmp_path: Path) -> None:
+    server = subprocess.Popen(
+        [sys.executable, "-c", SERVER, isolation],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    if server.stdout is None:
+        raise AssertionError("no output")
+    with server, server.stdout as output:
+        rig = Rig(*output.readline().split())
+        name = f"orphan-{isolation}"
+        code = """
+        if os.fork() == 0: os.setsid()
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        open(ROOT + '/checkpoints/ready', 'w').write('1')
+        while True: signal.pause()
+        """
+        rig.submit(name, code)
+        rig.printed(f"checkpoints/{name}/ready")
+        assert len(_processes_of(name)) >= 2
+        server.send_signal(signal.SIGKILL)
+        server.wait()
+    eventually(lambda: not _processes_of(name), "no process is left")
+    eventually(lambda: not list(tmp_path.iterdir()), "no file is left")
+    assert str(tmp_path) not in Path("/proc/mounts").read_text(encoding="utf-8")
+
+
+def test_an_interruption_needs_a_running_spot_job(isolated: SageMakerEmulator, user: Rig) -> None:
+    user.run("no-spot", "")
+    with pytest.raises(SpecError, match="does not run on a spot instance"):
+        isolated.interrupt("no-spot")
+    with pytest.raises(SpecError, match="There is no job"):
+        isolated.interrupt("nobody")
+    assert error_of(user.sagemaker.describe_training_job, TrainingJobName="nobody")[0] == "ValidationException"
