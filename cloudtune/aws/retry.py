@@ -67,18 +67,18 @@ class Retry:
             AwsError: The last one, if its class is not to be retried or has lasted too long.
             Interrupted: If ``interrupt`` was set while waiting.
         """
-        failures: dict[Wait, int] = {}
-        paused_s: dict[Wait, float] = {}
+        failures: dict[type[AwsError], int] = {}
+        paused_s: dict[type[AwsError], float] = {}
         while True:
             try:
                 return function()
             except AwsError as error:
-                wait = self._wait_for(error)
-                if wait is None or paused_s.get(wait, 0.0) >= wait.give_up_after_s:
+                cls = self._class_of(error)
+                if cls is None or paused_s.get(cls, 0.0) >= self.waits[cls].give_up_after_s:
                     raise
-                pause_s = wait.pause_s(failures.get(wait, 0), self.rng)
-                failures[wait] = failures.get(wait, 0) + 1
-                paused_s[wait] = paused_s.get(wait, 0.0) + pause_s
+                pause_s = self.waits[cls].pause_s(failures.get(cls, 0), self.rng)
+                failures[cls] = failures.get(cls, 0) + 1
+                paused_s[cls] = paused_s.get(cls, 0.0) + pause_s
                 if self.on_wait is not None:
                     self.on_wait(error, pause_s)
                 self.sleep(pause_s)
@@ -94,8 +94,5 @@ class Retry:
                 return
             self.clock.sleep(min(remaining, _SLICE_S))
 
-    def _wait_for(self, error: AwsError) -> Wait | None:
-        for cls, wait in self.waits.items():
-            if isinstance(error, cls):
-                return wait
-        return None
+    def _class_of(self, error: AwsError) -> type[AwsError] | None:
+        return next((cls for cls in self.waits if isinstance(error, cls)), None)
