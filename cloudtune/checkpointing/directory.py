@@ -22,8 +22,8 @@ logger = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 _SCHEMA = 1
-# "00000009", and beside it ".00000009.{pid}.tmp" while it is written, ".00000009.{pid}.old" while it is replaced.
-_NAME = re.compile(r"(?P<spare>\.)?(?P<level>\d{8,})(?(spare)\.\d+\.(?:tmp|old))")
+# "00000009", and before it is published ".00000009.{pid}.tmp"
+_NAME = re.compile(r"(?P<spare>\.)?(?P<level>\d{8,})(?(spare)\.\d+\.tmp)")
 _BLOCK_BYTES = 1 << 20
 
 
@@ -78,18 +78,13 @@ def write(directory: Path, level: int, save: Callable[[str], None]) -> None:
 
 
 def publish(spare: Checkpoint) -> Checkpoint:
-    """Gives a complete checkpoint its name. If another has that name, one of them is there at any moment."""
-    directory = spare.path.parent
-    final = directory / f"{spare.level:08d}"
-    replaced = directory / f".{spare.level:08d}.{os.getpid()}.old"
+    """Gives a complete checkpoint its name; another of that name goes. Killed between the two, :func:`find` and
+    :func:`is_good` still have the complete one."""
+    final = spare.path.parent / f"{spare.level:08d}"
     if final.exists():
-        if replaced.exists() and replaced != spare.path:
-            remove(replaced)
-        final.rename(replaced)
+        remove(final)
     spare.path.rename(final)
-    _fsync(directory)
-    if replaced.exists():
-        remove(replaced)
+    _fsync(final.parent)
     return Checkpoint(final, spare.level, is_published=True)
 
 
@@ -112,8 +107,7 @@ def prune(directory: Path, seen: int | None) -> None:
 
 
 def remove(path: Path) -> None:
-    """Removes a checkpoint, its manifest first: nothing vouches for what is half removed."""
-    (path / MANIFEST).unlink(missing_ok=True)
+    """Removes a checkpoint. Half removed, it is none: its manifest lists what is missing."""
     shutil.rmtree(path)
 
 

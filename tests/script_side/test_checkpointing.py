@@ -183,7 +183,7 @@ def test_what_is_not_ours_is_left_alone(script):
 def test_left_overs_are_removed_or_used(script):
     script.checkpoint(1)
     script.checkpoint(2)
-    (script.directory / "00000002").rename(script.directory / ".00000002.123.old")  # died while replacing it
+    (script.directory / "00000002").rename(script.directory / ".00000002.123.tmp")  # died while replacing it
     (script.directory / ".00000003.123.tmp").mkdir()  # died while writing it
     assert script.resume() == 2
     assert script.levels() == [1, 2]

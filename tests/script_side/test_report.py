@@ -39,8 +39,10 @@ def reported(capfd) -> list[dict]:
     return retrieve(capfd.readouterr().out.splitlines())
 
 
-def run_script(code: str, **kwargs) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=False, **kwargs)
+def run_script(code: str) -> subprocess.CompletedProcess:
+    buffered = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, capture_output=True, timeout=60, check=False, env=buffered)
 
 
 # --- what is printed ---
