@@ -89,6 +89,7 @@ def build_archive(entries: Iterable[tuple[Path | bytes, str]]) -> CodeArchive:
                     f"{_where(source)} holds more than {MAX_FILES} files; that is no code.",
                     "Point to the folder of the code alone.",
                 )
+    _refuse_files_as_folders(files)
     sizes = {name: _size(source) for name, source in files.items()}
     _refuse_oversize(sizes)
     tar = _tar(files)
@@ -158,7 +159,7 @@ def is_excluded(path: Path) -> bool:
 
 def _checked_name(name: str) -> str:
     path = PurePosixPath(name)
-    if not name or path.is_absolute() or ".." in path.parts or "\0" in name or str(path) != name:
+    if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in name or str(path) != name:
         raise SpecError(
             f"{name!r} is no name for a file in an archive.",
             "Use relative names with slashes, such as src/train.py.",
@@ -173,6 +174,16 @@ def _add(files: dict[str, Path | bytes], name: str, source: Path | bytes) -> Non
             f"Two different files would be called {name!r} in the archive: {_where(other)} and {_where(source)}.",
             "Rename one of them, or pack them below different folders.",
         )
+
+
+def _refuse_files_as_folders(files: dict[str, Path | bytes]) -> None:
+    for name in files:
+        for parent in PurePosixPath(name).parents:
+            if str(parent) in files:
+                raise SpecError(
+                    f"{str(parent)!r} would be a file in the archive, and {name!r} a file below it.",
+                    "Rename one of them.",
+                )
 
 
 def _where(source: Path | bytes) -> str:

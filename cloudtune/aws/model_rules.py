@@ -14,12 +14,22 @@ from typing import Any
 import botocore
 import botocore.session
 from botocore.model import ListShape, MapShape, ServiceModel, Shape, StringShape, StructureShape
-from botocore.validate import ParamValidator
 
 _MAX_SHOWN = 80
 _CATEGORY = re.compile(r"\\p\{(\w+)\}")
 # What "." excludes in the service's regular expressions (Java): Python's excludes the newline alone.
 _ANY_CHARACTER = "[^\\n\\r\\x85\\u2028\\u2029]"
+_TYPES: dict[str, tuple[type, ...]] = {
+    "structure": (dict,),
+    "map": (dict,),
+    "list": (list, tuple),
+    "string": (str,),
+    "integer": (int,),
+    "long": (int,),
+    "boolean": (bool,),
+    "float": (float, int),
+    "double": (float, int),
+}
 _NAMED_CLASSES = {"Alnum": "a-zA-Z0-9"}
 
 
@@ -39,13 +49,6 @@ def violations(operation: str, request: Mapping[str, Any], service: str = "sagem
     shape = _service_model(service).operation_model(operation).input_shape
     if shape is None:
         return []
-    report = ParamValidator().validate(dict(request), shape)
-    if report.has_errors():
-        return [
-            Violation("request", dict(request), line)
-            for line in report.generate_report().splitlines()
-            if line.strip()
-        ]
     return list(_walk(shape, request, ""))
 
 
@@ -55,11 +58,16 @@ def _service_model(service: str) -> ServiceModel:
 
 
 def _walk(shape: Shape, value: Any, path: str) -> Iterator[Violation]:
+    expected = _TYPES.get(shape.type_name)
+    if expected is not None and (
+        not isinstance(value, expected) or (isinstance(value, bool) and bool not in expected)
+    ):
+        names = " or ".join(cls.__name__ for cls in expected)
+        yield Violation(path or "request", value, f"{_short(value)} has the wrong type; {names} is needed")
+        return
     yield from _leaf(shape, value, path)
     if isinstance(shape, StructureShape):
-        for name, member in shape.members.items():
-            if value.get(name) is not None:
-                yield from _walk(member, value[name], f"{path}.{name}" if path else name)
+        yield from _members(shape, value, path)
     elif isinstance(shape, ListShape):
         for index, item in enumerate(value):
             yield from _walk(shape.member, item, f"{path}[{index}]")
@@ -67,6 +75,19 @@ def _walk(shape: Shape, value: Any, path: str) -> Iterator[Violation]:
         for key, item in value.items():
             yield from _walk(shape.key, key, f"{path} key {_short(key)}")
             yield from _walk(shape.value, item, f"{path}[{_short(key)}]")
+
+
+def _members(shape: StructureShape, value: Mapping[str, Any], path: str) -> Iterator[Violation]:
+    prefix = f"{path}." if path else ""
+    for name in shape.required_members:
+        if value.get(name) is None:
+            yield Violation(f"{prefix}{name}", None, "is missing")
+    for name, item in value.items():
+        if name not in shape.members:
+            near = _near(str(name), list(shape.members))
+            yield Violation(f"{prefix}{name}", item, f"is not known to botocore {botocore.__version__}", near)
+        elif item is not None:
+            yield from _walk(shape.members[name], item, f"{prefix}{name}")
 
 
 def _leaf(shape: Shape, value: Any, path: str) -> Iterator[Violation]:

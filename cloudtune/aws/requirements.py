@@ -184,9 +184,8 @@ def _normal_marker(marker: str) -> str:
 def _join(one: Requirement, other: Requirement) -> Requirement:
     if one.url != other.url:
         raise _conflict(one, other)
-    for left, right in ((one, other), (other, one)):
-        if not _satisfiable(left, right):
-            raise _conflict(left, right)
+    if not _satisfiable(*one.clauses, *other.clauses):
+        raise _conflict(one, other)
     where = one.where if one.where == other.where else f"{one.where}, {other.where}"
     return replace(
         one,
@@ -197,14 +196,14 @@ def _join(one: Requirement, other: Requirement) -> Requirement:
     )
 
 
-def _satisfiable(pinned: Requirement, other: Requirement) -> bool:
-    """Whether the versions that ``pinned`` pins are allowed by ``other``; what cannot be told is for pip."""
-    pins = [version for operator, version in pinned.clauses if operator in ("==", "===") and "*" not in version]
-    return all(allows(version, clause) is not False for version in pins for clause in other.clauses)
+def _satisfiable(*clauses: tuple[str, str]) -> bool:
+    """Whether one of the pinned versions satisfies all clauses; what cannot be told is for pip."""
+    pins = [version for operator, version in clauses if operator in ("==", "===") and "*" not in version]
+    return not pins or any(all(allows(pin, clause) is not False for clause in clauses) for pin in pins)
 
 
 def _refuse_conflict_within(requirement: Requirement) -> Requirement:
-    if not _satisfiable(requirement, requirement):
+    if not _satisfiable(*requirement.clauses):
         raise SpecError(f"{requirement.where}: '{requirement}' allows no version at all.", "Mend the line.")
     return requirement
 
