@@ -179,10 +179,10 @@ class S3Objects:
         try:
             return self._retry.call(lambda: self._put(uri, data, digest.digest(), arguments))
         except AlreadyExists:
-            found = self.head(uri)
-            if found is not None and found.etag == digest.hexdigest():
-                return found.etag
-            raise
+            etag = self._etag_if_it_holds(uri, data)
+            if etag is None:
+                raise
+            return etag
 
     def upload(self, path: Path, uri: S3Uri) -> str:
         """Uploads the file as it was at one moment, never half of one version and half of another; returns
@@ -280,6 +280,13 @@ class S3Objects:
             raise TornAnswer(error.message, error.hint, error.code) from error
         if received != int(answer["ContentLength"]):
             raise TornAnswer(f"Cannot read {uri}: the answer broke off after {received} bytes.")
+
+    def _etag_if_it_holds(self, uri: S3Uri, data: bytes) -> str | None:
+        found = self.head(uri)
+        try:
+            return found.etag if found and found.size == len(data) and self.get(uri) == data else None
+        except ResourceNotFound:
+            return None
 
     def _put(self, uri: S3Uri, data: bytes, md5: bytes, arguments: dict[str, Any]) -> str:
         with aws_call(f"write {uri} (s3:PutObject)"):

@@ -62,7 +62,8 @@ class AwsSession:
         self._given_region = _checked_region(region) if region else None
         self._boto: Any = boto3.Session(botocore_session=self._core)
         self._clients: dict[str, Any] = {}
-        self._lock = threading.RLock()
+        self._clients_lock = threading.Lock()
+        self._facts_lock = threading.RLock()  # held during calls; making clients must not wait for it
         self._account_id: str | None = None
         self._owned_buckets: set[str] = set()
 
@@ -95,14 +96,14 @@ class AwsSession:
 
     def client(self, name: str) -> Any:
         """The client of a service (``"s3"``, ``"sagemaker"``, ...); always the same one, safe for threads."""
-        with self._lock:
+        with self._clients_lock:
             if name not in self._clients:
                 self._clients[name] = self._make_client(name)
             return self._clients[name]
 
     def account_id(self) -> str:
         """Twelve digits, from STS; asked once."""
-        with self._lock:
+        with self._facts_lock:
             if self._account_id is None:
                 self._account_id = str(self._identity()["Account"])
             return self._account_id
@@ -114,7 +115,7 @@ class AwsSession:
             AccessDenied: If another account owns the bucket of that name.
         """
         name = f"sagemaker-{self.region}-{self.account_id()}"
-        with self._lock:
+        with self._facts_lock:
             if name not in self._owned_buckets:
                 try:
                     self._require_own_bucket(name)
@@ -130,7 +131,7 @@ class AwsSession:
             ResourceNotFound: If it does not exist.
             AccessDenied: If it is not ours, or we may not see it.
         """
-        with self._lock:
+        with self._facts_lock:
             if name not in self._owned_buckets:
                 self._require_own_bucket(name)
                 self._owned_buckets.add(name)

@@ -19,9 +19,12 @@ def allows(version: str, clause: tuple[str, str]) -> bool | None:
     ours, theirs = _release(version), _release(bound)
     if ours is None or theirs is None:
         return None
-    if operator == "~=":
-        return None if len(theirs) < 2 else ours >= theirs and ours[: len(theirs) - 1] == theirs[:-1]
+    fixed = len(theirs) - 1
+    if operator == "~=" and not fixed:
+        return None
     ours, theirs = _padded(ours, theirs)
+    if operator == "~=":
+        return ours >= theirs and ours[:fixed] == theirs[:fixed]
     return {"<": ours < theirs, "<=": ours <= theirs, ">": ours > theirs, ">=": ours >= theirs}[operator]
 
 

@@ -99,6 +99,16 @@ def test_endpoint_is_honoured_for_every_service(environ: dict[str, str]) -> None
         assert from_environ.client(service).meta.endpoint_url == expected
 
 
+def test_the_environment_of_the_process_is_the_default(
+    moto_url: str, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {**environ, "AWS_REGION": "eu-west-3", "AWS_ENDPOINT_URL": moto_url}.items():
+        monkeypatch.setenv(name, value)
+    session = AwsSession()
+    assert (session.region, session.endpoint_url, session.account_id()) == ("eu-west-3", moto_url, ACCOUNT)
+    assert session.has_credentials()
+
+
 def test_clients_are_cached_over_threads_and_have_timeouts(session: AwsSession) -> None:
     found: list[Any] = []
     threads = [threading.Thread(target=lambda: found.append(session.client("sagemaker"))) for _ in range(8)]
