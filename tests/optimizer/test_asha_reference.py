@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from cloudtune.optimizer.baselines import ASHA
 from cloudtune.optimizer.scheduler import SchedulerDecision, TrialSuggestion
-from cloudtune.optimizer.schedulers import HyperbandScheduler
+from cloudtune.optimizer.schedulers import FIFOScheduler, HyperbandScheduler
 from cloudtune.optimizer.schedulers.levels import bracket_probabilities
 from cloudtune.optimizer.schedulers.rungs import quantile
 from cloudtune.trial import Outcome, Trial
@@ -292,33 +292,34 @@ def test_brackets_begin_at_their_rung(type: str) -> None:
     np.testing.assert_allclose(list(counts.values()), expected, rtol=0.25)
 
 
+class Watching:
+    """A searcher that records what it is told."""
+
+    def __init__(self) -> None:
+        self.config_space = dict(SPACE)
+        self.random_seed, self.random_seed_given = 0, True
+        self.calls: list[Any] = []
+
+    def reseed(self, random_seed: int) -> None:
+        raise AssertionError("the seed was given")
+
+    def suggest(self, trial_id: int) -> dict[str, Any]:
+        return {"lr": 0.1, "units": 1, "act": "relu", "epochs": 9}
+
+    def on_start(self, trial_id: int, config: dict[str, Any]) -> None:
+        self.calls.append(("start", trial_id))
+
+    def on_report(self, trial_id: int, config: dict[str, Any], metrics: Any) -> None:
+        self.calls.append(metrics["epoch"])
+
+    def on_end(self, trial_id: int, config: dict[str, Any], outcome: Outcome) -> None:
+        self.calls.append(outcome)
+
+    def metadata(self) -> dict[str, Any]:
+        return {"searcher": "watching"}
+
+
 def test_what_the_searcher_sees() -> None:
-    class Watching:
-        """A searcher that records what it is told."""
-
-        def __init__(self) -> None:
-            self.config_space = dict(SPACE)
-            self.random_seed, self.random_seed_given = 0, True
-            self.calls: list[Any] = []
-
-        def reseed(self, random_seed: int) -> None:
-            raise AssertionError("the seed was given")
-
-        def suggest(self, trial_id: int) -> dict[str, Any]:
-            return {"lr": 0.1, "units": 1, "act": "relu", "epochs": 9}
-
-        def on_start(self, trial_id: int, config: dict[str, Any]) -> None:
-            self.calls.append(("start", trial_id))
-
-        def on_report(self, trial_id: int, config: dict[str, Any], metrics: Any) -> None:
-            self.calls.append(metrics["epoch"])
-
-        def on_end(self, trial_id: int, config: dict[str, Any], outcome: Outcome) -> None:
-            self.calls.append(outcome)
-
-        def metadata(self) -> dict[str, Any]:
-            return {"searcher": "watching"}
-
     for searcher_data, seen in (("rungs", [1, 3, 9]), ("all", list(range(1, 10)))):
         searcher = Watching()
         bench = Bench(
@@ -335,3 +336,36 @@ def test_what_the_searcher_sees() -> None:
             bench.report(0, epoch, 0.1)
         assert searcher.calls == [("start", 0), *seen, Outcome.stopped]
         assert bench.scheduler.metadata()["searcher"] == "watching"
+
+
+def test_attempts_of_one_trial_are_one_trial_to_the_searcher() -> None:
+    searcher = Watching()
+    scheduler = FIFOScheduler(SPACE, searcher=searcher, metric="loss")
+    config = scheduler.suggest(0).config  # type: ignore[union-attr]
+    for attempt, outcome in enumerate([Outcome.interrupted, Outcome.paused, Outcome.completed]):
+        scheduler.on_start(Trial(0, config, attempt))
+        scheduler.on_end(Trial(0, config, attempt), outcome)
+    assert searcher.calls == [("start", 0), Outcome.completed]
+
+
+@pytest.mark.parametrize("separate", [True, False])
+def test_separate_brackets_are_not_compared(separate: bool) -> None:
+    """A trial in bracket 0 and a worse one in bracket 1 meet at rung 3 only if they share their rungs."""
+    stopping, promotion = (
+        HyperbandScheduler(
+            SPACE,
+            metric="loss",
+            type=type,
+            max_resource_attr="epochs",
+            brackets=2,
+            rung_system_per_bracket=separate,
+            random_seed=0,
+        )
+        for type in ("stopping", "promotion")
+    )
+    begins = [promotion.suggest(trial_id).config["epochs"] for trial_id in range(20)]  # type: ignore[union-attr]
+    bench = Bench(stopping)
+    for _ in begins:
+        bench.start()
+    assert bench.report(begins.index(1), 3, 0.1) is CONTINUE
+    assert bench.report(begins.index(3), 3, 0.2) is (CONTINUE if separate else STOP)

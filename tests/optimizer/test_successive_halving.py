@@ -141,6 +141,39 @@ def test_a_rung_of_failures_promotes_nobody_and_blocks_nobody() -> None:
     assert workers.start() == (8, 4)
 
 
+def test_places_that_nobody_is_left_to_take_block_nobody() -> None:
+    workers = Workers(book_scheduler(r_max=8))  # 4, 2, 1 trials
+    for _ in range(4):
+        workers.start()
+    for trial_id in range(3):
+        workers.scheduler.on_end(workers.trials[trial_id], Outcome.failed)
+    workers.finish(3, 0.5)
+    assert workers.start() == (3, 4)
+    workers.finish(3, 0.4)
+    assert workers.start() == (3, 8)
+
+
+def test_an_interrupted_trial_keeps_its_place() -> None:
+    workers = Workers(book_scheduler(r_max=4))
+    workers.start(), workers.start()
+    lost = workers.trials[0]
+    workers.scheduler.on_end(lost, Outcome.interrupted)
+    workers.finish(1, 0.5)
+    assert workers.start() == (2, 2)  # nothing is promoted before trial 0 has come in
+    workers.scheduler.on_start(Trial(0, lost.config, 1))
+    workers.finish(0, 0.1)
+    assert workers.start() == (0, 4)
+
+
+def test_a_script_that_goes_past_the_last_rung_at_once_is_stopped() -> None:
+    scheduler = book_scheduler(max_resource_attr=None)
+    trial = Trial(0, scheduler.suggest(0).config)  # type: ignore[union-attr]
+    assert "max_epochs" not in trial.config
+    scheduler.on_start(trial)
+    assert scheduler.on_report(trial, {"epoch": 1, "validation_error": 0.1}) is SchedulerDecision.CONTINUE
+    assert scheduler.on_report(trial, {"epoch": 12, "validation_error": 0.1}) is STOP
+
+
 @pytest.mark.parametrize(
     ("kwargs", "levels", "sizes"),
     [

@@ -121,7 +121,6 @@ class _Phase(Enum):
 @dataclass
 class _Runner:
     ladder: Ladder
-    target: int  #: level at which it is compared next
     passed: int  #: highest rung at which it was recorded; before that, where its bracket begins, minus 1
     rung: Rung | None = None  #: where it waits
     phase: _Phase = _Phase.RUNNING
@@ -147,14 +146,13 @@ class PromotionRule:
 
     def on_start(self, trial_id: int, bracket: int) -> None:
         level = self._brackets.first_level(bracket)
-        self._runners[trial_id] = _Runner(self._brackets.ladder(bracket), target=level, passed=level - 1)
+        self._runners[trial_id] = _Runner(self._brackets.ladder(bracket), passed=level - 1)
 
     def on_resume(self, trial_id: int) -> None:
         runner = self._runners[trial_id]
         if runner.phase is _Phase.PAUSED and runner.rung is not None:
             runner.rung.leave(trial_id)
-            runner.target, runner.rung = runner.rung.next_level, None
-            runner.phase = _Phase.RUNNING
+            runner.rung, runner.phase = None, _Phase.RUNNING
 
     def on_report(self, trial_id: int, level: int, value: float) -> tuple[SchedulerDecision, bool]:
         runner = self._runners[trial_id]
@@ -163,7 +161,7 @@ class PromotionRule:
             return SchedulerDecision.STOP, True
         if runner.phase is not _Phase.RUNNING:
             return SchedulerDecision.PAUSE, False  # it was interrupted before its pause took effect
-        rung = runner.ladder.reached(level, above=runner.passed) if level >= runner.target else None
+        rung = runner.ladder.reached(level, above=runner.passed)
         if rung is None:
             return SchedulerDecision.CONTINUE, False
         rung.record(trial_id, value)
