@@ -1,43 +1,29 @@
 """Kill the tuner at every call of store and backend, resume, and compare with the run that was never disturbed.
+Likewise, let every call fail once.
 
-A *life* is one tuner process. It ends with :class:`SimulatedCrash` at a chosen call: before the call has any
-effect, after it has had all of it, or, for ``append``, after half of the events are on disk. From then on
-everything the dying tuner still tries (``finally`` and the like) does nothing, as after SIGKILL. The next life is
-a new tuner on the same world, the same disk.
+A *life* is one tuner process. It ends with :class:`~cloudtune.testing.fuse.SimulatedCrash` at a chosen call:
+before the call has any effect, after it has had all of it, or, for ``append``, after half of the events are on
+disk. From then on everything the dying tuner still tries (``finally`` and the like) does nothing, as after
+SIGKILL. The next life is a new tuner on the same world, the same disk.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any, NoReturn, Protocol
+from dataclasses import dataclass, fields
+from typing import Any, Protocol
 
-from cloudtune._compat import StrEnum
 from cloudtune.clock import Clock
+from cloudtune.errors import CloudtuneError, StoreError
 from cloudtune.experiment import events as ev
 from cloudtune.experiment.ports import ExperimentStore, TrialBackend
+from cloudtune.testing.fuse import BACKEND_CALLS, STORE_CALLS, Fuse, IntentChecker, SimulatedCrash, When, crashing
 from cloudtune.testing.journal_checks import check_journal, recorded_levels, recorded_reports
 from cloudtune.testing.scripted_backend import ScriptedBackend
 from cloudtune.testing.scripted_world import Launch, ScriptedWorld
-
-_STORE_CALLS = ("open", "append", "read", "durable", "close")
-_BACKEND_CALLS = (
-    "open",
-    "start",
-    "poll",
-    "stop",
-    "wait",
-    "close",
-    "acknowledge",
-    "copy_checkpoint",
-    "delete_checkpoint",
-)
-
-
-class SimulatedCrash(BaseException):
-    """SIGKILL, as far as one process can play it to itself."""
 
 
 class CrashableStore(ExperimentStore, Protocol):
@@ -48,119 +34,6 @@ class CrashableStore(ExperimentStore, Protocol):
 
 #: Opens, for one life of the tuner, the store that all its lives share.
 Disk = Callable[[], CrashableStore]
-
-
-class When(StrEnum):
-    """At which moment of a call the tuner dies."""
-
-    before = "before"
-    halfway = "halfway"  #: append only: half of the events are stored
-    after = "after"
-
-
-@dataclass
-class Fuse:
-    """Counts calls, and blows at one of them. What is called later has no effect.
-
-    Args:
-        at: Number of the fatal call, from 0; None: never.
-        when: See :class:`When`.
-        limit: Calls after which the life has run away.
-    """
-
-    at: int | None = None
-    when: When = When.before
-    limit: int = 1_000_000
-    blown: bool = field(default=False, init=False)
-    #: Names of the calls so far.
-    calls: list[str] = field(default_factory=list, init=False)
-
-    def call(self, name: str, effect: Callable[[], Any], half: Callable[[], object] | None = None) -> Any:
-        if self.blown:
-            raise SimulatedCrash(name)
-        number = len(self.calls)
-        self.calls.append(name)
-        if number >= self.limit:
-            raise AssertionError(f"the tuner has made {number} calls and does not end; last: {self.calls[-8:]}")
-        if number != self.at:
-            return effect()
-        if self.when is When.after:
-            effect()
-        elif self.when is When.halfway and half is not None:
-            half()
-        return self._blow(name)
-
-    def _blow(self, name: str) -> NoReturn:
-        self.blown = True
-        raise SimulatedCrash(name)
-
-
-class IntentChecker:
-    """Holds each side effect against the journal: what is not recorded must not be done.
-
-    Args:
-        journal: Reads events from a number on.
-        world: Its ``violations`` are where a breach is noted.
-    """
-
-    def __init__(self, journal: Callable[[int], list[ev.Event]], world: ScriptedWorld) -> None:
-        self._journal, self._world = journal, world
-        self._known = 0
-        self._started: set[tuple[int, int]] = set()
-        self._stopped: set[tuple[int, int]] = set()
-        self._reported: set[tuple[int, int]] = set()
-
-    def check(self, name: str, args: tuple[Any, ...]) -> None:
-        """Called before ``backend.name(*args)``."""
-        if name not in ("start", "stop", "acknowledge") or (name == "acknowledge" and args[1] == 0):
-            return
-        self._read_on()
-        if name == "start":
-            recorded = (args[0].trial_id, args[0].attempt) in self._started
-        else:
-            recorded = tuple(args) in (self._stopped if name == "stop" else self._reported)
-        if not recorded:
-            self._world.violations.append(f"{name}{args} was asked for and is not recorded")
-
-    def _read_on(self) -> None:
-        for event in self._journal(self._known):
-            self._known += 1
-            if isinstance(event, ev.TrialStarted):
-                self._started.add((event.trial_id, event.attempt))
-            elif isinstance(event, ev.StopRequested):
-                self._stopped.add((event.trial_id, event.attempt))
-            elif isinstance(event, ev.TrialReported):
-                self._reported.add((event.trial_id, event.metrics[self._world.resource_attr]))
-
-
-def crashing(
-    target: Any,
-    fuse: Fuse,
-    calls: Sequence[str],
-    prefix: str,
-    check: Callable[[str, tuple[Any, ...]], None] | None = None,
-) -> Any:
-    """``target`` with those of ``calls`` that it has, each through ``fuse``. It has no other methods, hence
-    offers the same capabilities. ``check`` is shown each call that takes effect."""
-
-    def method(name: str) -> Callable[..., Any]:
-        bound = getattr(target, name)
-
-        def effect(args: tuple[Any, ...]) -> Any:
-            if check is not None:
-                check(name, args)
-            return bound(*args)
-
-        def call(_: object, *args: Any) -> Any:
-            half = None
-            if name == "append":
-                half = functools.partial(effect, (args[0][: len(args[0]) // 2],))
-            return fuse.call(f"{prefix}.{name}", functools.partial(effect, args), half)
-
-        return call
-
-    members = {name: method(name) for name in calls if hasattr(type(target), name)}
-    return type(f"Crashing{type(target).__name__}", (), members)()
 
 
 @dataclass
@@ -222,10 +95,16 @@ class _Run:
         store = self._disk()
         backend = ScriptedBackend(self.world)
         intents = IntentChecker(store.read, self.world)
+
+        def check(name: str, args: tuple[Any, ...]) -> None:
+            # What runs is stopped even if that cannot be recorded any more.
+            if name != "stop" or not fuse.has_failed:
+                intents.check(name, args)
+
         try:
             self._laboratory.run_once(
-                crashing(store, fuse, _STORE_CALLS, "store"),
-                crashing(backend, fuse, _BACKEND_CALLS, "backend", intents.check),
+                crashing(store, fuse, STORE_CALLS, "store"),
+                crashing(backend, fuse, BACKEND_CALLS, "backend", check),
                 self.world.clock,
             )
         except SimulatedCrash:
@@ -274,6 +153,19 @@ def crash_often(laboratory: Laboratory, rng: random.Random, mean_calls: float, m
         patience *= 1.05  # a life that is too short to get anywhere must not be the fate of all
         if rng.random() < machine:
             run.world.lose_machine(recorded_reports(run.events()))
+    return run.story()
+
+
+def relay(laboratory: Laboratory) -> Story:
+    """Lives that end by themselves (say since they are asked to), one after the other, until the experiment is
+    done. Raises AssertionError if one leaves a trial running."""
+    run = _Run(laboratory)
+    done = False
+    while not done:
+        run.live(Fuse())
+        if run.world.running():
+            raise AssertionError(f"the tuner has ended, and left running {run.world.running()}")
+        done = any(isinstance(event, ev.ExperimentEnded) for event in run.events())
     return run.story()
 
 
@@ -326,6 +218,44 @@ def crash_anywhere(laboratory: Laboratory, sample: int | None = None, seed: int 
     return len(points)
 
 
+def error_anywhere(laboratory: Laboratory, sample: int | None = None, seed: int = 0) -> int:
+    """Each call fails once with a StoreError, before or after its effect.
+
+    The tuner may end with an error, but must leave nothing running; run again, it finishes the experiment, and no
+    report is lost or doubled.
+
+    Args:
+        sample: How many of the points to try; None: all.
+        seed: Of that choice.
+
+    Returns:
+        Number of points tried.
+
+    Raises:
+        AssertionError: At the first run that goes wrong.
+    """
+    calls = undisturbed(laboratory).lives[0]
+    points = [(number, when) for number in range(len(calls)) for when in (When.before, When.after)]
+    if sample is not None and sample < len(points):
+        points = sorted(random.Random(seed).sample(points, sample))
+    for number, when in points:
+        where = f"error {when} call {number}, {calls[number]}"
+        _try(where, functools.partial(_error_at, laboratory, number, when), None)
+    return len(points)
+
+
+def _error_at(laboratory: Laboratory, number: int, when: When) -> Story:
+    run = _Run(laboratory)
+    run.world.strict_attempts = False
+    with contextlib.suppress(CloudtuneError):
+        run.live(Fuse(number, when, error=StoreError("This call was to fail.")))
+    orphans = run.world.running()
+    if orphans:
+        raise AssertionError(f"the tuner has ended, and left running {orphans}")
+    run.live(Fuse())
+    return run.story()
+
+
 def _lost_reports(story: Story) -> list[str]:
     world = story.world
     recorded = recorded_levels(story.events, world.resource_attr)
@@ -358,3 +288,21 @@ def _expect(problems: Sequence[str], where: str) -> None:
     if problems:
         shown = "\n  ".join(problems[:8])
         raise AssertionError(f"{where}: {len(problems)} problems\n  {shown}")
+
+
+__all__ = [
+    "CrashableStore",
+    "Disk",
+    "Fuse",
+    "Laboratory",
+    "SimulatedCrash",
+    "Story",
+    "When",
+    "crash_anywhere",
+    "crash_at",
+    "crash_often",
+    "error_anywhere",
+    "problems_of",
+    "relay",
+    "undisturbed",
+]

@@ -113,6 +113,10 @@ class ScriptedWorld:
     most_running: int = field(default=0, init=False)
     #: Levels at which scripts write checkpoints; None: all. Told by the tuner.
     checkpoint_levels: frozenset[int] | None = field(default=None, init=False)
+    #: Whether attempts that were never started are violations. An error of an earlier call may be the reason.
+    strict_attempts: bool = field(default=True, init=False)
+    #: Highest level that earlier attempts of each trial have reported.
+    _reached: dict[int, int] = field(default_factory=dict, init=False)
     _attempts: dict[AttemptKey, Attempt] = field(default_factory=dict, init=False)
     _alive: dict[AttemptKey, Attempt] = field(default_factory=dict, init=False)
     _latest: dict[int, Attempt] = field(default_factory=dict, init=False)
@@ -134,6 +138,7 @@ class ScriptedWorld:
                 self.violations.append(f"{key} was started again with another configuration: {trial.config}")
             return
         self._check_order(trial)
+        self._reached[trial.trial_id] = self._level_reached(trial.trial_id)
         attempt = self._new_attempt(trial)
         self._attempts[key] = self._alive[key] = self._latest[trial.trial_id] = attempt
         self.launches.append(attempt.launch)
@@ -181,9 +186,7 @@ class ScriptedWorld:
             attempt.settled = True
 
     def acknowledge(self, trial_id: int, level: int) -> None:
-        latest = self._latest.get(trial_id)
-        done = latest.levels(self.clock.now()) if latest else []
-        reached = max(done, default=latest.launch.from_level if latest else 0)
+        reached = self._level_reached(trial_id)
         if level > max(reached, self._acknowledged.get(trial_id, 0)):
             self.violations.append(f"level {level} of trial {trial_id} was acknowledged, {reached} is reached")
         self._acknowledged[trial_id] = max(level, self._acknowledged.get(trial_id, 0))
@@ -199,10 +202,17 @@ class ScriptedWorld:
         self._settle(trial_id)
         self._checkpoints[trial_id] = set()
 
+    def _level_reached(self, trial_id: int) -> int:
+        latest = self._latest.get(trial_id)
+        if latest is None:
+            return 0
+        levels = latest.levels(self.clock.now())
+        return max([*levels, latest.launch.from_level, self._reached.get(trial_id, 0)])
+
     def _check_order(self, trial: Trial) -> None:
         before = self._latest.get(trial.trial_id)
         expected = 0 if before is None else before.trial.attempt + 1
-        if trial.attempt != expected:
+        if trial.attempt < expected or (trial.attempt > expected and self.strict_attempts):
             self.violations.append(
                 f"trial {trial.trial_id} was started as attempt {trial.attempt}, not {expected}"
             )

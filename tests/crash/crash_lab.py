@@ -10,6 +10,7 @@ from typing import Any
 
 from cloudtune.clock import Clock, VirtualClock
 from cloudtune.experiment.core import CoreOptions, ExperimentCore
+from cloudtune.experiment.events import Event
 from cloudtune.experiment.ports import ExperimentStore, TrialBackend
 from cloudtune.optimizer.scheduler import Scheduler, SchedulerDecision, TrialSuggestion, generator
 from cloudtune.paths import ExperimentPaths
@@ -122,6 +123,28 @@ def file_disk() -> Disk:
     return life
 
 
+class Shutdown:
+    """An observer that asks the loop to end after some turns, as SIGTERM does."""
+
+    def __init__(self, turns: int) -> None:
+        self.turns_left = turns
+        self.loop: TunerLoop | None = None
+
+    def on_session(self, past: Sequence[Event]) -> None:
+        pass
+
+    def on_events(self, events: Sequence[Event]) -> None:
+        pass
+
+    def on_turn(self) -> None:
+        self.turns_left -= 1
+        if self.turns_left <= 0 and self.loop is not None:
+            self.loop.request_shutdown("SIGTERM")
+
+    def on_session_end(self) -> None:
+        pass
+
+
 def laboratory(
     make_scheduler: Callable[[], Scheduler],
     *,
@@ -130,9 +153,10 @@ def laboratory(
     faults: Sequence[Fault] = (),
     max_trials: int = 6,
     options: CoreOptions | None = None,
+    turns: Callable[[], int] = lambda: 10**9,
     **world_options: Any,
 ) -> Laboratory:
-    """``TunerLoop`` as the tuner."""
+    """``TunerLoop`` as the tuner. ``turns()`` says after how many turns a life is asked to end."""
     world_options.setdefault("epoch_s", pace)
     core_options = options or CoreOptions(n_workers=2, max_failures=3)
 
@@ -146,6 +170,9 @@ def laboratory(
         core = ExperimentCore(
             scheduler, core_options, status, lambda: criterion.reason(status), criterion.may_start
         )
-        TunerLoop(core, backend, store, clock, ExperimentPaths(Path("/nowhere/experiment"))).run()
+        shutdown = Shutdown(turns())
+        paths = ExperimentPaths(Path("/nowhere/experiment"))
+        shutdown.loop = TunerLoop(core, backend, store, clock, paths, observers=[shutdown])
+        shutdown.loop.run()
 
     return Laboratory(make_world, make_disk, run_once, max_calls=5000)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from crash_lab import MAX_LEVEL, Promoting, file_disk, laboratory
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cloudtune.config_space import choice, uniform
 from cloudtune.experiment.core import CoreOptions
 from cloudtune.optimizer.baselines import ASHA, GridSearch, RandomSearch
 from cloudtune.optimizer.scheduler import Scheduler, SchedulerDecision
 from cloudtune.optimizer.schedulers.successive_halving import SuccessiveHalvingScheduler
-from cloudtune.testing.crash_anywhere import crash_anywhere
+from cloudtune.testing.crash_anywhere import Laboratory, crash_anywhere, error_anywhere, problems_of, relay
 from cloudtune.testing.scripted_world import Fault
 from cloudtune.trial import Outcome
 
@@ -106,3 +109,58 @@ def test_long_silence() -> None:
     """Hours between two reports: elapsed time is recorded all the same."""
     lab = laboratory(SCHEDULERS["random"], epoch_s=45.0, start_delay_s=100.0, max_trials=3)
     crash_anywhere(lab, sample=40)
+
+
+@pytest.mark.parametrize("world", ["checkpoints", "faults-scratch", "slow-stop"])
+@pytest.mark.parametrize("scheduler", ["random", "asha-stopping", "asha-promotion", "toy-without-targets"])
+def test_every_call_fails(scheduler: str, world: str) -> None:
+    lab = laboratory(SCHEDULERS[scheduler], max_trials=5, **WORLDS[world])
+    error_anywhere(lab, sample=40)
+
+
+@pytest.mark.parametrize("world", ["checkpoints", "faults-scratch", "slow-stop"])
+@pytest.mark.parametrize("scheduler", ["random", "asha-promotion", "toy-without-targets"])
+def test_asked_to_end_again_and_again(scheduler: str, world: str) -> None:
+    """After SIGTERM nothing runs; the next session goes on, and nothing is lost or doubled."""
+    for seed in range(6):
+        rng = random.Random(seed)
+        turns = [rng.randrange(1, 12) for _ in range(40)] + [10**9] * 5
+        lab = laboratory(SCHEDULERS[scheduler], turns=lambda left=turns: left.pop(0), **WORLDS[world])
+        story = relay(lab)
+        assert problems_of(story) == []
+        assert len(story.lives) > 2
+
+
+def random_laboratory(rng: random.Random) -> Laboratory:
+    faults = [
+        Fault(trial, attempt, rng.randint(1, 9), rng.choice([Outcome.failed, Outcome.interrupted]))
+        for trial in range(6)
+        for attempt in range(3)
+        if rng.random() < 0.3
+    ]
+    options = CoreOptions(
+        n_workers=rng.randint(1, 5),
+        max_failures=rng.choice([0, 1, 5]),
+        wait_trial_completion_when_stopping=rng.random() < 0.5,
+        start_jobs_without_delay=rng.random() < 0.5,
+        patience_s=1000.0,
+    )
+    return laboratory(
+        SCHEDULERS[rng.choice(sorted(SCHEDULERS))],
+        options=options,
+        faults=faults,
+        checkpointing=rng.random() < 0.7,
+        max_trials=rng.randint(1, 9),
+        start_delay_s=rng.choice([0.01, 0.5, 40.0]),
+        stop_delay_s=rng.choice([0.01, 0.3, 4.0]),
+        end_delay_s=rng.choice([0.001, 0.1, 7.0]),
+    )
+
+
+@settings(max_examples=12, deadline=None)
+@given(seed=st.integers(0, 10**9))
+def test_random_experiments(seed: int) -> None:
+    rng = random.Random(seed)
+    lab = random_laboratory(rng)
+    crash_anywhere(lab, sample=4, seed=seed)
+    error_anywhere(lab, sample=4, seed=seed)

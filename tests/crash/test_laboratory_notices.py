@@ -16,7 +16,7 @@ from cloudtune.experiment.core import CoreOptions, ExperimentCore, Moment
 from cloudtune.experiment.ports import BackendContext, ExperimentStore, ReportSeen
 from cloudtune.paths import ExperimentPaths
 from cloudtune.stores import MemoryStore
-from cloudtune.testing.crash_anywhere import Disk, Laboratory, SimulatedCrash, crash_anywhere
+from cloudtune.testing.crash_anywhere import Disk, Laboratory, SimulatedCrash, crash_anywhere, error_anywhere
 from cloudtune.testing.journal_checks import check_journal
 from cloudtune.testing.scripted_world import ScriptedWorld
 from cloudtune.tuning_status import TuningStatus
@@ -217,6 +217,11 @@ def test_the_tiny_loop_is_right(right: type[TinyLoop]) -> None:
 def test_each_defect_is_noticed(broken: type[TinyLoop], symptom: str) -> None:
     with pytest.raises(AssertionError, match=re.escape(symptom)):
         crash_anywhere(laboratory(broken))
+
+
+def test_a_tuner_that_leaves_trials_running_is_noticed() -> None:
+    with pytest.raises(AssertionError, match="left running"):
+        error_anywhere(laboratory(TinyLoop))
 
 
 def started(trial_id: int, attempt: int = 0) -> ev.TrialStarted:

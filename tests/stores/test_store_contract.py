@@ -52,7 +52,7 @@ def test_contract(check: StoreCheck, make_disk: Callable[[], Disk]) -> None:
 
 @pytest.mark.parametrize("make_disk", STORES, indirect=True)
 def test_random_histories(make_disk: Callable[[], Disk]) -> None:
-    for seed in range(25):
+    for seed in range(8):
         check_random_history(make_disk, seed)
 
 
