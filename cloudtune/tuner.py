@@ -238,8 +238,9 @@ class Tuner:
         def snapshot() -> None:
             write_snapshot(self.paths.snapshot, self, core.state.num_events)
 
+        # Saving takes real time, also where tuning takes simulated time.
         keeper = RecordKeeper(
-            self.paths, self._clock, self.results_update_interval, snapshot if self.save_tuner else None, saved
+            self.paths, WallClock(), self.results_update_interval, snapshot if self.save_tuner else None, saved
         )
         observers: list[LoopObserver] = [keeper]
         if self.callbacks:

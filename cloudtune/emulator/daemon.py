@@ -123,6 +123,12 @@ def daemon_status() -> JsonObject | None:
     return None if found is None else found[0].health()
 
 
+def running_daemon() -> EmulatorHandle | None:
+    """The emulator in the background, if there is one; starts none."""
+    found = _find()
+    return None if found is None else found[0]
+
+
 def write_record(path: Path, endpoint_url: str) -> None:
     """Notes that this process serves there."""
     record = {"schema": _SCHEMA, "endpoint_url": endpoint_url, "pid": os.getpid(), "identity": _identity()}

@@ -43,9 +43,9 @@ class _Cloud:
     def of(cls, download: bool, session: AwsSession | None, bucket: str | None) -> _Cloud:
         if not download:
             return cls(None, "download_if_not_found=False")
-        from cloudtune.aws.session import AwsSession
+        from cloudtune.remote.cloud import session_for_reading
 
-        session = session or AwsSession()
+        session = session or session_for_reading()
         if not session.has_credentials():
             return cls(None, "there are no AWS credentials")
         return cls(S3Experiments(session, bucket))

@@ -1,0 +1,1 @@
+"""Command lines that run experiments: here (``hpo_main_local``) or as SageMaker jobs (``launch_remote_local``)."""

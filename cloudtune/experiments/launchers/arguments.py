@@ -1,0 +1,179 @@
+"""The launchers' command line: names and defaults of Syne Tune, each with help."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn, TypeVar
+
+from cloudtune import names
+from cloudtune.errors import SpecError
+from cloudtune.script_args import parse_bool
+
+MAX_SEED = 2**31 - 1
+#: A tag must leave room for benchmark, method and seed in the job's name.
+MAX_TAG_LENGTH = 40
+
+T = TypeVar("T")
+
+
+class Parser(argparse.ArgumentParser):
+    """Complains through SpecError, and proposes what was probably meant."""
+
+    def error(self, message: str) -> NoReturn:
+        prefix = "unrecognized arguments: "
+        hint = f"{self.prog} --help lists all arguments."
+        if message.startswith(prefix):
+            unknown = message.removeprefix(prefix).split()[0]
+            known = [option for action in self._actions for option in action.option_strings]
+            near = difflib.get_close_matches(unknown, known, n=1)
+            hint = f"Did you mean {near[0]}? {hint}" if near else hint
+        raise SpecError(f"{self.prog}: {message}", hint)
+
+
+def experiment_parser(prog: str, description: str) -> Parser:
+    """Arguments that both launchers have."""
+    parser = Parser(
+        prog=prog,
+        description=description,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    what = parser.add_argument_group("what is run")
+    what.add_argument(
+        "--experiment_tag",
+        help="name of this study; letters, digits and hyphens, at most "
+        f"{MAX_TAG_LENGTH}. Default: the time. The same tag continues the same study",
+    )
+    what.add_argument(
+        "--benchmark", help="what is tuned; may be left out if there is only one, or the first is meant"
+    )
+    what.add_argument("--method", help="run this method only. Default: all")
+    what.add_argument(
+        "--num_seeds",
+        type=at_least(1),
+        default=1,
+        help="repetitions: seeds start_seed, ..., num_seeds - 1 are run (default: 1)",
+    )
+    what.add_argument("--start_seed", type=at_least(0), default=0, help="first seed (default: 0)")
+    what.add_argument(
+        "--random_seed",
+        type=at_least(0),
+        help="master seed; repetition k uses (random_seed + k). Default: a function of the tag",
+    )
+    limits = parser.add_argument_group("how long, how many")
+    limits.add_argument("--n_workers", type=at_least(1), help="trials in parallel. Default: the benchmark's")
+    limits.add_argument(
+        "--max_wallclock_time", type=positive, help="seconds for each experiment. Default: the benchmark's"
+    )
+    limits.add_argument(
+        "--scale_max_wallclock_time",
+        type=parse_bool,
+        default=False,
+        metavar="BOOL",
+        help="with fewer workers than the benchmark's default, allow proportionally more time (default: no)",
+    )
+    limits.add_argument("--max_failures", type=at_least(0), default=3, help="failed trials tolerated (default: 3)")
+    limits.add_argument(
+        "--num_gpus_per_trial", type=positive, default=1, help="GPUs of a trial, fractions allowed (default: 1)"
+    )
+    output = parser.add_argument_group("what is kept")
+    output.add_argument(
+        "--save_tuner", type=parse_bool, default=True, metavar="BOOL", help="write tuner.dill (default: yes)"
+    )
+    output.add_argument(
+        "--delete_checkpoints",
+        type=parse_bool,
+        default=False,
+        metavar="BOOL",
+        help="remove checkpoints that are not needed any more (default: no)",
+    )
+    output.add_argument("--verbose", action="store_true", help="log more")
+    return parser
+
+
+def add_extra_arguments(
+    parser: argparse.ArgumentParser, extra_args: Sequence[Mapping[str, Any]] | None
+) -> list[str]:
+    """Adds the arguments of a user's own study; each a dict with ``name`` and what argparse takes.
+
+    Returns:
+        Their names.
+    """
+    group = parser.add_argument_group("of this study")
+    added = []
+    for entry in extra_args or ():
+        keywords = dict(entry)
+        name = str(keywords.pop("name")).lstrip("-")
+        group.add_argument(f"--{name}", **keywords)
+        added.append(name)
+    return added
+
+
+def choose(kind: str, table: Mapping[str, T], name: str | None) -> dict[str, T]:
+    """The entries meant by ``--method``/``--benchmark``; all of them without a name.
+
+    Raises:
+        SpecError: Naming the valid ones.
+    """
+    if not table:
+        raise SpecError(f"There is no {kind} to choose from.")
+    if name is None:
+        return dict(table)
+    if name not in table:
+        near = difflib.get_close_matches(name, table, n=1, cutoff=0.4)
+        meant = f"Did you mean {near[0]}? " if near else ""
+        raise SpecError(f"--{kind} {name}: unknown {kind}.", f"{meant}Valid are: {', '.join(table)}.")
+    return {name: table[name]}
+
+
+def seeds_of(arguments: argparse.Namespace) -> range:
+    """Raises SpecError if the range is empty."""
+    seeds = range(arguments.start_seed, arguments.num_seeds)
+    if not seeds:
+        raise SpecError(
+            f"--start_seed {arguments.start_seed} --num_seeds {arguments.num_seeds} leaves no seed to run.",
+            "num_seeds is the end of the range: seeds start_seed, ..., num_seeds - 1 are run.",
+        )
+    return seeds
+
+
+def master_seed(arguments: argparse.Namespace) -> int:
+    """``--random_seed``, else a number made from the tag: the same study has the same seeds."""
+    if arguments.random_seed is not None:
+        return int(arguments.random_seed) % MAX_SEED
+    digest = hashlib.sha256(str(arguments.experiment_tag).encode()).digest()
+    return int.from_bytes(digest[:4], "big") % MAX_SEED
+
+
+def run_seed(master: int, seed: int) -> int:
+    return (master + seed) % MAX_SEED
+
+
+def check_tag(tag: str) -> str:
+    return names.check_name(tag, "--experiment_tag", MAX_TAG_LENGTH)
+
+
+def at_least(minimum: int) -> Any:
+    def integer(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not an integer") from None
+        if value < minimum:
+            raise argparse.ArgumentTypeError(f"{value} is less than {minimum}")
+        return value
+
+    return integer
+
+
+def positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not positive")
+    return value

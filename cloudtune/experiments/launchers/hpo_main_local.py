@@ -1,0 +1,184 @@
+"""Runs methods x seeds on one benchmark here, one experiment after the other, several trials at a time.
+
+The same code runs inside the jobs of ``launch_remote_local``; there it is given one method and one seed, and
+keeps its state in S3.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from cloudtune import names
+from cloudtune.backend import LocalBackend
+from cloudtune.errors import SpecError
+from cloudtune.experiments.baselines import MethodArguments, Methods
+from cloudtune.experiments.benchmark_definitions import RealBenchmarkDefinition
+from cloudtune.experiments.launchers import arguments as cli
+from cloudtune.experiments.launchers.command_line import configure_logging, run_command
+from cloudtune.experiments.launchers.study_record import open_study
+from cloudtune.paths import ExperimentPaths, experiments_root
+from cloudtune.remote import in_job
+from cloudtune.stopping_criterion import StoppingCriterion
+from cloudtune.tuner import Tuner
+
+logger = logging.getLogger(__name__)
+
+BenchmarkDefinitions: TypeAlias = "Callable[..., Mapping[str, RealBenchmarkDefinition]]"
+ExtraArguments: TypeAlias = "Sequence[Mapping[str, Any]] | None"
+MapMethodArguments: TypeAlias = "Callable[[argparse.Namespace, str, dict[str, Any]], dict[str, Any]] | None"
+
+
+def main(
+    methods: Methods,
+    benchmark_definitions: BenchmarkDefinitions,
+    extra_args: ExtraArguments = None,
+    map_method_args: MapMethodArguments = None,
+    argv: Sequence[str] | None = None,
+) -> int:
+    """Parses the command line and runs the experiments.
+
+    Args:
+        methods: Name to a function of MethodArguments that makes a scheduler.
+        benchmark_definitions: Called for name to benchmark.
+        extra_args: Further command line arguments; dicts of ``name`` and what ``add_argument`` takes. Their values
+            become metadata.
+        map_method_args: ``(arguments, method, scheduler_kwargs) -> scheduler_kwargs``.
+        argv: Default: the process's.
+
+    Returns:
+        The exit code.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    return run_command(lambda: _run_all(methods, benchmark_definitions, extra_args, map_method_args, argv))
+
+
+def _run_all(
+    methods: Methods,
+    benchmark_definitions: BenchmarkDefinitions,
+    extra_args: ExtraArguments,
+    map_method_args: MapMethodArguments,
+    argv: Sequence[str],
+) -> int:
+    program = Path(sys.argv[0]).stem or "hpo-main"
+    parser = cli.experiment_parser(program, "Run tuning experiments on this machine, one after the other.")
+    parser.add_argument("--launched_remotely", type=int, default=0, help=argparse.SUPPRESS)
+    extra = cli.add_extra_arguments(parser, extra_args)
+    arguments = parser.parse_args(argv)
+    configure_logging(arguments.verbose)
+    chosen = cli.choose("method", methods, arguments.method)
+    name, benchmark = select_benchmark(benchmark_definitions(), arguments)
+    seeds = cli.seeds_of(arguments)
+    study = None
+    if arguments.experiment_tag is None:
+        study = open_study(program, argv)
+        arguments.experiment_tag = study.tag
+    cli.check_tag(arguments.experiment_tag)
+    for method, factory in chosen.items():
+        for seed in seeds:
+            method_arguments = method_arguments_of(arguments, benchmark, seed)
+            if map_method_args is not None:
+                scheduler_kwargs = map_method_args(arguments, method, dict(method_arguments.scheduler_kwargs))
+                method_arguments = dataclasses.replace(method_arguments, scheduler_kwargs=scheduler_kwargs)
+            metadata = {
+                **experiment_metadata(arguments, name, benchmark, method, seed),
+                **{key: getattr(arguments, key) for key in extra},
+            }
+            tuner = build_tuner(arguments, name, benchmark, factory(method_arguments), metadata)
+            if arguments.launched_remotely:
+                in_job.settle(tuner)
+            tuner.run()
+    if study is not None:
+        study.done()
+    return 0
+
+
+def select_benchmark(
+    definitions: Mapping[str, RealBenchmarkDefinition], arguments: argparse.Namespace
+) -> tuple[str, RealBenchmarkDefinition]:
+    """The benchmark meant (default: the first), with ``--n_workers`` and ``--max_wallclock_time`` applied.
+
+    Raises:
+        SpecError: Unknown benchmark, or its script is missing.
+    """
+    name, benchmark = next(iter(cli.choose("benchmark", definitions, arguments.benchmark).items()))
+    if not Path(benchmark.script).is_file():
+        raise SpecError(
+            f"Benchmark {name}: there is no training script {benchmark.script}.", "Correct the script's path."
+        )
+    n_workers = arguments.n_workers or benchmark.n_workers
+    seconds = arguments.max_wallclock_time or benchmark.max_wallclock_time
+    if arguments.scale_max_wallclock_time:
+        seconds *= benchmark.n_workers / min(benchmark.n_workers, n_workers)
+    return name, dataclasses.replace(benchmark, n_workers=n_workers, max_wallclock_time=seconds)
+
+
+def method_arguments_of(
+    arguments: argparse.Namespace, benchmark: RealBenchmarkDefinition, seed: int
+) -> MethodArguments:
+    """What the method is given for repetition ``seed``."""
+    scheduler_kwargs: dict[str, Any] = {}
+    if benchmark.points_to_evaluate is not None:
+        scheduler_kwargs["points_to_evaluate"] = benchmark.points_to_evaluate
+    return MethodArguments(
+        config_space=dict(benchmark.config_space),
+        metric=benchmark.metric,
+        mode=benchmark.mode,
+        random_seed=cli.run_seed(cli.master_seed(arguments), seed),
+        resource_attr=benchmark.resource_attr,
+        max_resource_attr=benchmark.max_resource_attr,
+        scheduler_kwargs=scheduler_kwargs,
+        num_gpus_per_trial=arguments.num_gpus_per_trial,
+    )
+
+
+def experiment_metadata(
+    arguments: argparse.Namespace, name: str, benchmark: RealBenchmarkDefinition, method: str, seed: int
+) -> dict[str, Any]:
+    """What ``metadata.json`` says about one experiment of a study."""
+    return {
+        "seed": seed,
+        "algorithm": method,
+        "tag": arguments.experiment_tag,
+        "benchmark": name,
+        "random_seed": cli.run_seed(cli.master_seed(arguments), seed),
+        "n_workers": benchmark.n_workers,
+        "max_wallclock_time": benchmark.max_wallclock_time,
+        "instance_type": getattr(arguments, "instance_type", None) or benchmark.instance_type,
+        "num_gpus_per_trial": arguments.num_gpus_per_trial,
+    }
+
+
+def build_tuner(
+    arguments: argparse.Namespace,
+    name: str,
+    benchmark: RealBenchmarkDefinition,
+    scheduler: Any,
+    metadata: Mapping[str, Any],
+) -> Tuner:
+    """The tuner of one experiment of a study; its name is a function of tag, benchmark, method and seed."""
+    tuner_name = names.tuner_name(arguments.experiment_tag, name, metadata["algorithm"], metadata["seed"])
+    tuner = Tuner(
+        LocalBackend(
+            str(benchmark.script),
+            delete_checkpoints=arguments.delete_checkpoints,
+            num_gpus_per_trial=arguments.num_gpus_per_trial,
+        ),
+        scheduler,
+        StoppingCriterion(
+            max_wallclock_time=benchmark.max_wallclock_time, max_num_evaluations=benchmark.max_num_evaluations
+        ),
+        n_workers=benchmark.n_workers,
+        max_failures=arguments.max_failures,
+        tuner_name=tuner_name,
+        suffix_tuner_name=False,
+        save_tuner=arguments.save_tuner,
+        metadata=metadata,
+    )
+    tuner.relocate(ExperimentPaths(experiments_root() / arguments.experiment_tag / tuner_name))
+    return tuner

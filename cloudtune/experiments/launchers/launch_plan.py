@@ -1,0 +1,201 @@
+"""What a launch will do, as data: which experiments, which jobs, which code. Nothing is sent from here."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cloudtune import names
+from cloudtune.aws.code_archive import CodeArchive, build_archive
+from cloudtune.aws.cost import HighestCost, highest_cost
+from cloudtune.aws.requirements import RequirementsText, merge_requirements
+from cloudtune.constants import MAX_NAME_LENGTH
+from cloudtune.errors import SpecError
+from cloudtune.experiments.benchmark_definitions import RealBenchmarkDefinition
+from cloudtune.experiments.launchers import arguments as cli
+from cloudtune.job_spec import TrainingJobSpec
+from cloudtune.paths import S3ExperimentPaths, S3Uri
+from cloudtune.remote import job_layout as layout
+from cloudtune.remote.tuning_job import (
+    CORE_REQUIREMENTS,
+    JobResources,
+    TuningJob,
+    package_folder,
+    tuning_job_spec,
+)
+
+_ENTRY = "entry"
+
+
+@dataclass(frozen=True)
+class PlannedExperiment:
+    """One method and seed."""
+
+    name: str
+    method: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class LaunchPlan:
+    """A launch: experiments, one job each, one code archive for all."""
+
+    experiments: tuple[PlannedExperiment, ...]
+    specs: tuple[TrainingJobSpec, ...]
+    archive: CodeArchive
+    code: S3Uri
+
+    @property
+    def cost(self) -> HighestCost:
+        return highest_cost(self.specs)
+
+
+def plan_experiments(
+    arguments: argparse.Namespace, benchmark_name: str, methods: Sequence[str]
+) -> tuple[PlannedExperiment, ...]:
+    """Methods x seeds; seeds vary slowest, so that early results compare all methods.
+
+    Raises:
+        SpecError: Two methods would have one job name.
+    """
+    planned = [
+        PlannedExperiment(names.tuner_name(arguments.experiment_tag, benchmark_name, method, seed), method, seed)
+        for seed in cli.seeds_of(arguments)
+        for method in methods
+    ]
+    seen: dict[str, str] = {}
+    for experiment in planned:
+        other = seen.setdefault(experiment.name, experiment.method)
+        if other != experiment.method:
+            raise SpecError(
+                f"Methods {other!r} and {experiment.method!r} would both be called {experiment.name!r}: "
+                "names of jobs have letters, digits and hyphens only.",
+                "Rename one of them.",
+            )
+    return tuple(planned)
+
+
+def build_code(
+    entry_point: Path, benchmark: RealBenchmarkDefinition, source_dependencies: Sequence[str | Path] = ()
+) -> CodeArchive:
+    """Package, entry point with its folder, dependencies, and merged requirements.
+
+    Raises:
+        SpecError: Something is missing, too large, or requirements contradict each other.
+    """
+    entry_point = Path(entry_point).resolve()
+    if not entry_point.is_file():
+        raise SpecError(f"There is no entry point {entry_point}.", "It is the script that each job runs.")
+    requirements: list[Path | RequirementsText] = [RequirementsText("cloudtune", "\n".join(CORE_REQUIREMENTS))]
+    for folder in dict.fromkeys([entry_point.parent, Path(benchmark.script).resolve().parent]):
+        requirements += sorted(folder.glob("requirements*.txt"))
+    entries: list[tuple[Path | bytes, str]] = [
+        (package_folder(), "cloudtune"),
+        (entry_point.parent, _ENTRY),
+        (merge_requirements(requirements).encode(), layout.REQUIREMENTS),
+    ]
+    entries += [(Path(path).expanduser().resolve(), Path(path).resolve().name) for path in source_dependencies]
+    return build_archive(entries)
+
+
+def hyperparameters_of(
+    arguments: argparse.Namespace, experiment: PlannedExperiment, benchmark_name: str, extra: Sequence[str]
+) -> dict[str, Any]:
+    """The arguments with which the job runs its one experiment."""
+    values: dict[str, Any] = {
+        "experiment_tag": arguments.experiment_tag,
+        "benchmark": benchmark_name,
+        "method": experiment.method,
+        "start_seed": experiment.seed,
+        "num_seeds": experiment.seed + 1,
+        "random_seed": cli.master_seed(arguments),
+        "max_failures": arguments.max_failures,
+        "num_gpus_per_trial": arguments.num_gpus_per_trial,
+        "scale_max_wallclock_time": arguments.scale_max_wallclock_time,
+        "save_tuner": arguments.save_tuner,
+        "delete_checkpoints": arguments.delete_checkpoints,
+        "launched_remotely": 1,
+    }
+    for name in ("n_workers", "max_wallclock_time", *extra):
+        value = getattr(arguments, name)
+        if value is not None:
+            values[name] = value
+    return values
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is compared.
+
+    Args:
+        arguments: Of the command line.
+        experiments: Methods x seeds.
+        benchmark_name, benchmark: What is tuned.
+        entry_point: The script that each job runs.
+        extra: Names of the study's own arguments.
+    """
+
+    arguments: argparse.Namespace
+    experiments: tuple[PlannedExperiment, ...]
+    benchmark_name: str
+    benchmark: RealBenchmarkDefinition
+    entry_point: Path
+    extra: tuple[str, ...] = ()
+
+
+def plan_launch(
+    study: Study, archive: CodeArchive, code: S3Uri, resources: JobResources, region: str
+) -> LaunchPlan:
+    """The jobs of a launch; pure."""
+    arguments, definition = study.arguments, study.benchmark
+    specs = []
+    for experiment in study.experiments:
+        job = TuningJob(
+            name=experiment.name,
+            job_name=experiment.name,
+            where=S3ExperimentPaths.of(code.bucket, experiment.name, arguments.experiment_tag),
+            code=code,
+            command=[f"{_ENTRY}/{study.entry_point.name}"],
+            hyperparameters=hyperparameters_of(arguments, experiment, study.benchmark_name, study.extra),
+            wallclock_s=definition.max_wallclock_time,
+            n_workers=definition.n_workers,
+            store_logs=arguments.store_logs,
+        )
+        tagged = dataclasses.replace(
+            resources,
+            tags={
+                "cloudtune-tag": arguments.experiment_tag,
+                "cloudtune-method": experiment.method,
+                "cloudtune-seed": str(experiment.seed),
+                **resources.tags,
+            },
+        )
+        specs.append(tuning_job_spec(job, tagged, region))
+    return LaunchPlan(study.experiments, tuple(specs), archive, code)
+
+
+def continued(spec: TrainingJobSpec, number: int) -> TrainingJobSpec:
+    """The ``number``-th further job of an experiment whose job has ended too early: a job's name is used up, but
+    state and checkpoints stay where they are."""
+    suffix = f"-r{number}"
+    return dataclasses.replace(spec, name=names.legal_name(spec.name, MAX_NAME_LENGTH - len(suffix)) + suffix)
+
+
+def describe(plan: LaunchPlan, requests: Sequence[Mapping[str, Any]]) -> str:
+    """The plan and the requests, for ``--dry_run``."""
+    size = len(plan.archive.data)
+    lines = [
+        f"{len(plan.specs)} training jobs, one code archive ({len(plan.archive.listing)} files, {size:,} bytes)",
+        f"code: {plan.code}/{layout.CODE_ARCHIVE}",
+        *(f"  {name}  {number:,} bytes" for name, number in plan.archive.listing),
+        "requests:",
+        *(json.dumps(request, indent=2) for request in requests),
+        f"cost: {plan.cost} (every job running to its limit, on-demand price)",
+        "Nothing was sent (--dry_run).",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,52 @@
+"""Which cloud is meant: AWS where there are credentials, else the emulator."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cloudtune.aws.session import AwsSession
+
+if TYPE_CHECKING:
+    from cloudtune.emulator.daemon import EmulatorHandle
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """A place to run jobs. ``emulator`` is None for AWS, or whatever ``AWS_ENDPOINT_URL`` points to."""
+
+    session: AwsSession
+    emulator: EmulatorHandle | None = None
+
+
+def connect(force_emulator: bool) -> Cloud:
+    """The account that the environment's credentials belong to; the emulator, started if need be, where there are
+    none or it is asked for.
+
+    Raises:
+        MissingExtra: The emulator is needed and not installed.
+    """
+    session = AwsSession()
+    if not force_emulator and session.has_credentials():
+        return Cloud(session)
+    from cloudtune.emulator.daemon import ensure_running
+
+    return _emulated(ensure_running())
+
+
+def session_for_reading() -> AwsSession:
+    """As :func:`connect`, but starts nothing: the emulator is used if it runs."""
+    session = AwsSession()
+    if not session.has_credentials():
+        from cloudtune.emulator.daemon import running_daemon
+
+        handle = running_daemon()
+        if handle is not None:
+            return _emulated(handle).session
+    return session
+
+
+def _emulated(handle: EmulatorHandle) -> Cloud:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
+    return Cloud(AwsSession(environ={**environment, **handle.environment()}), handle)
