@@ -96,6 +96,8 @@ class TunerLoop:
         self._base_s = 0.0
         #: (number of the event, trial, level) of reports that may not be durable yet.
         self._unacknowledged: deque[tuple[int, int, int]] = deque()
+        #: Highest level acknowledged of each trial.
+        self._acknowledged: dict[int, int] = {}
         self._shutdown_reason: str | None = None
         #: Events that the core knows and the journal does not, yet.
         self._pending: list[ev.Event] = []
@@ -218,7 +220,12 @@ class TunerLoop:
 
     def _perform(self, event: ev.Event, number: int) -> None:
         if isinstance(event, ev.TrialStarted):
-            self._backend.start(self.core.state.trials[event.trial_id].trial)
+            state = self.core.state.trials[event.trial_id]
+            if event.attempt > 0:
+                # It may resume from what is recorded here. Should this machine be lost before S3 has it, the
+                # trial finds no checkpoint that is old enough and begins anew: slow, but nothing is skipped.
+                self._acknowledge(event.trial_id, state.level)
+            self._backend.start(state.trial)
         elif isinstance(event, ev.StopRequested):
             self._backend.stop(event.trial_id, event.attempt)
         elif isinstance(event, ev.TrialReported):
@@ -244,7 +251,8 @@ class TunerLoop:
             self._acknowledge(trial_id, level)
 
     def _acknowledge(self, trial_id: int, level: int) -> None:
-        if isinstance(self._backend, SupportsAcknowledge):
+        if isinstance(self._backend, SupportsAcknowledge) and level >= self._acknowledged.get(trial_id, 0):
+            self._acknowledged[trial_id] = level
             self._backend.acknowledge(trial_id, level)
 
     def _wait_s(self) -> float:

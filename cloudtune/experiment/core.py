@@ -80,7 +80,7 @@ class ExperimentCore:
         self._may_start = may_start
         #: The scheduler had nothing to suggest, and nothing has happened since.
         self._asked_in_vain = False
-        #: With synchronous scheduling: a batch is being started.
+        #: With synchronous scheduling: a batch is being started, none of it has ended.
         self._filling = True
 
     # -- facts
@@ -144,6 +144,7 @@ class ExperimentCore:
         if isinstance(event, ev.TrialStarted):
             self.scheduler.on_start(self.state.trials[event.trial_id].trial)
         elif isinstance(event, ev.TrialEnded):
+            self._filling = not self.state.running
             self.scheduler.on_end(self.state.trials[event.trial_id].trial, Outcome(event.outcome))
 
     def replay(self, event: ev.Event) -> None:
@@ -266,9 +267,8 @@ class ExperimentCore:
 
     def _has_free_worker(self) -> bool:
         busy = len(self.state.running)
-        if not self.options.asynchronous_scheduling:
-            self._filling = busy == 0 or (self._filling and busy < self.options.n_workers)
-            return self._filling
+        if not self.options.asynchronous_scheduling and not self._filling:
+            return False
         if self.options.start_jobs_without_delay:
             busy -= self.state.num_stopping
         return busy < self.options.n_workers
