@@ -6,6 +6,7 @@ import importlib.util
 import logging
 import math
 import queue
+import secrets
 import threading
 import time
 from dataclasses import dataclass
@@ -90,7 +91,8 @@ class Attempt:
     def __init__(self, job: TrainingJob, number: int, site: Site) -> None:
         self._job = job
         self._site = site
-        self._name = f"{job.name}-{number}"
+        # A name may be used again while its last job is still being cleaned up.
+        self._name = f"{job.name}-{number}-{secrets.token_hex(4)}"
         self._folder = JobFolder(site.folder / job.region / self._name)
         self._inbox: queue.SimpleQueue[_Request | _Exited] = queue.SimpleQueue()
         self._began = time.monotonic()
@@ -126,6 +128,8 @@ class Attempt:
             _log.exception("job %s", self._job.name)
             self._fail(_INTERNAL_ERROR)
         finally:
+            if self._sync is not None:
+                self._sync.finish(complete=False)
             self._folder.remove()
         return False
 
@@ -186,9 +190,18 @@ class Attempt:
             site.isolation.first_process,
             site.keeper,
         )
+        try:
+            return self._accompany(container, logs)
+        finally:  # whatever goes wrong here, nothing of the job is left
+            container.reap()
+            container.close()
+
+    def _accompany(self, container: Container, logs: LogStore) -> int:
+        """From the program's start to its end."""
         self._training_began = time.monotonic()
         self._job.enter(Phase.training)
-        shipper = LogShipper(container.output, logs, self._job.new_log_stream(), self._metrics)
+        stream = logs.new_stream(self._job.name)
+        shipper = LogShipper(container.output, logs, stream, self._metrics)
         shipper.start()
         if self._sync is not None:
             self._sync.start()
@@ -196,7 +209,6 @@ class Attempt:
         self._watch(container)
         code = container.reap()
         shipper.finish()
-        container.close()
         return code
 
     def _await_exit(self, container: Container) -> None:

@@ -16,8 +16,9 @@ from cloudtune.emulator.ml_folder import download_prefix, regular_files
 from cloudtune.emulator.object_store import ObjectStore, StoreFailed, split_uri
 
 _log = logging.getLogger(__name__)
-# A file system's clock ticks coarsely: a change within one tick of the last leaves no trace in the file's times.
-_TICK_S = 0.02
+# Files younger than this are left for the next round: their writers may be between two writes, and two changes
+# within one tick of the file system's clock cannot be told apart.
+_QUIET_S = 0.1
 Version = tuple[int, int, int]  # size, time of last change in ns, inode
 
 
@@ -100,7 +101,7 @@ class CheckpointSync:
             before = _version(stat)
             if self._uploaded.get(name) == before:
                 return
-            if not at_rest and time.time() - stat.st_mtime < _TICK_S:
+            if not at_rest and time.time() - stat.st_mtime < _QUIET_S:
                 return
             content = file.read()
             after = _version(os.fstat(file.fileno()))

@@ -57,7 +57,9 @@ class ControlPlane:
         }
 
     def answers(self, operation: str, request: object) -> bool:
-        """Whether the request is about training jobs."""
+        """Whether the request is about training jobs. Raises ServiceError for what the service does not know."""
+        if operation not in self._model.operation_names:
+            raise ServiceError("UnknownOperationException", f"SageMaker has no operation {operation!r}.")
         if operation not in self._operations:
             return False
         if isinstance(request, dict):

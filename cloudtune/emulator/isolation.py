@@ -119,6 +119,12 @@ class Relocation:
         return leader
 
 
+def check_choice(wanted: str) -> None:
+    """Raises SpecError for what is not one of ``CHOICES``."""
+    if wanted not in CHOICES:
+        raise SpecError(f"isolation {wanted!r} is unknown.", f"Choose one of: {', '.join(CHOICES)}.")
+
+
 def choose(wanted: str, scratch: Path) -> Isolation:
     """The isolation named ``wanted``; for ``auto`` the strongest that works here.
 
@@ -129,8 +135,6 @@ def choose(wanted: str, scratch: Path) -> Isolation:
     Raises:
         SpecError: It does not work here.
     """
-    if wanted not in CHOICES:
-        raise SpecError(f"isolation {wanted!r} is unknown.", f"Choose one of: {', '.join(CHOICES)}.")
     ladder: list[Isolation] = [Namespaces(as_root=True), Namespaces(as_root=False), Relocation()]
     reasons = []
     for isolation in ladder:

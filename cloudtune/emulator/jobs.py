@@ -93,7 +93,6 @@ class TrainingJob:
         self._transitions: list[JsonObject] = []
         self._seconds_used = 0.0
         self._interruptions = 0
-        self._last_epoch = 0
         self.enter(Phase.starting)
 
     @property
@@ -198,12 +197,6 @@ class TrainingJob:
                 else:
                     self.request[name] = value
             self._facts["LastModifiedTime"] = time.time()
-
-    def new_log_stream(self) -> str:
-        """``{job}/algo-1-{epoch}``, one for each attempt."""
-        with self._lock:
-            self._last_epoch = max(int(time.time()), self._last_epoch + 1)
-            return f"{self.name}/algo-1-{self._last_epoch}"
 
     def describe(self) -> JsonObject:
         """Everything that is known, by the service's names; with ``Tags``."""

@@ -54,8 +54,8 @@ class LogShipper:
 
     Args:
         output: File descriptor to read; not closed here.
-        logs: Where the stream is created with the first line.
-        stream: Name of the stream.
+        logs: Where it goes.
+        stream: Name of an existing stream.
         metrics: Sees each line.
     """
 
@@ -71,7 +71,6 @@ class LogShipper:
         self._thread = threading.Thread(target=self._run, name="log-shipper", daemon=True)
 
     def start(self) -> None:
-        self._logs.create_stream(self._stream)
         self._thread.start()
 
     def finish(self) -> None:

@@ -79,10 +79,13 @@ class Middleware:
         operation = environ["HTTP_X_AMZ_TARGET"].removeprefix(_TARGET)
         body = _read_body(environ)
         request = _parse(body)
+        region, _ = _scope(environ)
         if not self._control_plane.answers(operation, request):
             environ["wsgi.input"] = io.BytesIO(body)
+            environ["HTTP_AUTHORIZATION"] = (
+                f"AWS4-HMAC-SHA256 Credential=-/20200101/{region}/sagemaker/aws4_request"
+            )
             return self._pass_on(environ, start_response)
-        region, _ = _scope(environ)
         answer = self._control_plane.answer(operation, region, request)
         return _respond(start_response, 200, json.dumps(answer).encode(), "application/x-amz-json-1.1")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -93,8 +94,14 @@ class LogStore:
         if LOG_GROUP not in self._backend.groups:
             self._backend.create_log_group(LOG_GROUP, {})
 
-    def create_stream(self, name: str) -> None:
+    def new_stream(self, job_name: str) -> str:
+        """Creates a stream for an attempt of the job and returns its name, ``{job}/algo-1-{epoch}``."""
+        taken = self._backend.groups[LOG_GROUP].streams
+        epoch = int(time.time())
+        while (name := f"{job_name}/algo-1-{epoch}") in taken:  # an attempt of less than a second
+            epoch += 1
         self._backend.create_log_stream(LOG_GROUP, name)
+        return name
 
     def put(self, stream: str, events: Sequence[JsonObject]) -> None:
         """``events``: ``timestamp`` (milliseconds, not descending) and ``message``."""

@@ -159,10 +159,12 @@ class Container:
 
     def reap(self) -> int:
         """Kills what is left of the group; returns the exit code as a container has it (128 + signal)."""
-        kill_group(self._process.pid)
-        kill_marked(self._mark)
-        code = self._process.wait()
-        self._registry.ended(self._process.pid)
+        if self._process.returncode is None:
+            kill_group(self._process.pid)
+            kill_marked(self._mark)
+            self._process.wait()
+            self._registry.ended(self._process.pid)
+        code = self._process.returncode
         return 128 - code if code < 0 else code
 
     def close(self) -> None:

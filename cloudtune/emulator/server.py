@@ -24,7 +24,7 @@ from cloudtune.emulator.control_plane import ControlPlane
 from cloudtune.emulator.engine import Engine
 from cloudtune.emulator.faults import Faults, InterruptRule
 from cloudtune.emulator.iam import ensure_role
-from cloudtune.emulator.isolation import choose
+from cloudtune.emulator.isolation import check_choice, choose
 from cloudtune.emulator.job_environment import ScriptFolder
 from cloudtune.emulator.jobs import JobTable
 from cloudtune.emulator.middleware import Middleware
@@ -81,6 +81,7 @@ class SageMakerEmulator:
     ) -> None:
         if not 0 <= port <= 65535:
             raise SpecError(f"port={port} is no port.", "Give 1 to 65535, or 0 for a free one.")
+        check_choice(isolation)
         if max_parallel_jobs is not None and max_parallel_jobs < 1:
             raise SpecError(f"max_parallel_jobs={max_parallel_jobs} lets no job run.", "Give 1 or more.")
         if not (stop_grace_s >= 0 and math.isfinite(stop_grace_s)):

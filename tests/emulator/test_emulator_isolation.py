@@ -42,7 +42,8 @@ def test_a_job_sees_its_own_opt_ml(isolated: SageMakerEmulator, user: Rig) -> No
     code = """
     assert sys.argv[1] == ROOT + '/x', sys.argv
     assert os.environ['WHERE'] == ROOT + '/y'
-    assert json.load(open(ROOT + '/input/config/hyperparameters.json')) == {'dir': ROOT + '/z', 'other': '/opt/mlflow'}
+    parameters = json.load(open(ROOT + '/input/config/hyperparameters.json'))
+    assert parameters == {'dir': ROOT + '/z', 'other': '/opt/mlflow'}
     open(ROOT + '/checkpoints/c', 'w').write('1')
     if ROOT == '/opt/ml':
         assert 'algo-1' in open('/etc/hosts').read() and os.getpid() == 1
@@ -50,11 +51,11 @@ def test_a_job_sees_its_own_opt_ml(isolated: SageMakerEmulator, user: Rig) -> No
     request = user.request("own", code, HyperParameters={"dir": "/opt/ml/z", "other": "/opt/mlflow"})
     request["AlgorithmSpecification"]["ContainerArguments"] = ["/opt/ml/x"]
     request["Environment"] = {"WHERE": "/opt/ml/y"}
-    before = sorted(os.listdir("/opt"))
+    before = sorted(Path("/opt").iterdir())
     user.sagemaker.create_training_job(**request)
     assert user.ended("own")["TrainingJobStatus"] == "Completed", user.all_logs("own")
     assert user.get("checkpoints/own/c") == b"1"
-    assert sorted(os.listdir("/opt")) == before
+    assert sorted(Path("/opt").iterdir()) == before
 
 
 def test_descendants_do_not_outlive_a_job(user: Rig) -> None:
@@ -101,7 +102,7 @@ def test_relocation_replaces_the_folder_and_nothing_else() -> None:
 
 def test_an_unknown_isolation_is_refused() -> None:
     with pytest.raises(SpecError, match="auto, root, user, none"):
-        SageMakerEmulator(isolation="docker").start()
+        SageMakerEmulator(isolation="docker")
 
 
 SERVER = """

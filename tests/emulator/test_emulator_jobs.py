@@ -35,10 +35,13 @@ def test_a_job_trains(rig: Rig) -> None:
     """
     rig.put("data/sub/x.csv", "1,2")
     rig.put("single/file.bin", "z")
-    request = rig.request("trains", code, HyperParameters={"lr": '"0.1"', "odd": "it's \"ü\" $HOME"})
+    request = rig.request("trains", code, HyperParameters={"lr": '"0.1"', "odd": 'it\'s "ü" $HOME'})
     request["AlgorithmSpecification"] |= {
         "ContainerArguments": ["a b", "ü'\"$(x)*"],
-        "MetricDefinitions": [{"Name": "loss", "Regex": r"loss=([0-9.e-]+);"}, {"Name": "never", "Regex": "no(x)"}],
+        "MetricDefinitions": [
+            {"Name": "loss", "Regex": r"loss=([0-9.e-]+);"},
+            {"Name": "never", "Regex": "no(x)"},
+        ],
     }
     request["InputDataConfig"] += [
         channel("train", f"s3://{BUCKET}/data"),
@@ -54,7 +57,7 @@ def test_a_job_trains(rig: Rig) -> None:
     assert rig.keys("output/trains/output/") == ["model.tar.gz", "output.tar.gz"]
     with tarfile.open(fileobj=io.BytesIO(rig.get("output/trains/output/model.tar.gz") or b"")) as archive:
         facts = json.load(archive.extractfile("facts.json") or io.BytesIO())
-    assert facts["hyperparameters"] == {"lr": '"0.1"', "odd": "it's \"ü\" $HOME"}
+    assert facts["hyperparameters"] == {"lr": '"0.1"', "odd": 'it\'s "ü" $HOME'}
     assert facts["arguments"] == ["a b", "ü'\"$(x)*"]
     assert facts["data"] == "1,2"
     assert facts["single"] == ["file.bin"]
@@ -160,7 +163,8 @@ def test_an_interrupted_spot_job_resumes(emulator: SageMakerEmulator, rig: Rig, 
     job = rig.ended(name)
     assert job["TrainingJobStatus"] == "Completed"
     assert rig.phases(name) == [
-        "Starting", "Downloading", "Training", "Interrupted", "Starting", "Downloading", "Training", "Uploading", "Completed",
+        "Starting", "Downloading", "Training", "Interrupted",
+        "Starting", "Downloading", "Training", "Uploading", "Completed",
     ]  # fmt: skip
     first, second = (rig.log(stream) for stream in rig.streams(name))
     assert first == ["begin 0", "epoch 1", "epoch 2"] + ["SIGTERM seen"] * notice
@@ -188,7 +192,9 @@ def test_six_jobs_in_turns_each_with_its_own_opt_ml(rig: Rig) -> None:
     assert starts == sorted(starts)  # first come, first served
     for job in jobs:  # never more than two at once
         at_once = [
-            other for other in jobs if other["TrainingStartTime"] <= job["TrainingStartTime"] < other["TrainingEndTime"]
+            other
+            for other in jobs
+            if other["TrainingStartTime"] <= job["TrainingStartTime"] < other["TrainingEndTime"]
         ]
         assert len(at_once) <= 2
 
@@ -265,7 +271,9 @@ def _wheel(version: str) -> bytes:
     with zipfile.ZipFile(content, "w") as archive:
         archive.writestr("emulatorprobe.py", f"version = {version!r}\n")
         archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: emulatorprobe\nVersion: {version}\n")
-        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
         archive.writestr(f"{info}/RECORD", "")
     return content.getvalue()
 
