@@ -27,6 +27,7 @@ from cloudtune.errors import (
     InvalidRequest,
     ResourceNotFound,
     StoreError,
+    Throttled,
     Unreachable,
 )
 from cloudtune.paths import S3Uri, atomic_path
@@ -45,6 +46,15 @@ class TornAnswer(Unreachable):
     """What arrived is not what was sent."""
 
 
+# botocore retries requests for a few seconds, and the reading of an answer's body not at all. Listings and heads
+# are left to it: they are what a person waits for who has named a wrong endpoint.
+_WAITS: dict[type[AwsError], Wait] = {
+    TornAnswer: Wait(base_s=0.2, cap_s=5.0, give_up_after_s=30.0),
+    Throttled: Wait(base_s=1.0, cap_s=10.0, give_up_after_s=30.0),
+    Unreachable: Wait(base_s=0.5, cap_s=4.0, give_up_after_s=8.0),
+}
+
+
 @dataclass(frozen=True)
 class S3Object:
     """One object as listed. ``last_modified`` in seconds since the epoch; ``etag`` without quotes."""
@@ -61,8 +71,7 @@ class S3Objects:
     def __init__(self, session: AwsSession, clock: Clock | None = None) -> None:
         self._session = session
         self._clock = clock or WallClock()
-        # botocore retries requests; what it does not retry is the reading of the answer's body.
-        self._retry = Retry(self._clock, {TornAnswer: Wait(base_s=0.2, cap_s=5.0, give_up_after_s=60.0)})
+        self._retry = Retry(self._clock, _WAITS)
 
     # ---- reading
 
@@ -331,8 +340,11 @@ class S3Objects:
     def _put_part(self, where: dict[str, str], number: int, data: bytes, operation: str) -> dict[str, Any]:
         md5 = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
 
-        with aws_call(operation):
-            answer = self._client.upload_part(**where, PartNumber=number, Body=data, ContentMD5=md5)
+        def attempt() -> dict[str, Any]:
+            with aws_call(operation):
+                return dict(self._client.upload_part(**where, PartNumber=number, Body=data, ContentMD5=md5))
+
+        answer = self._retry.call(attempt)
         checksums = {key: value for key, value in answer.items() if key in _PART_CHECKSUMS}
         return {"PartNumber": number, "ETag": answer["ETag"], **checksums}
 

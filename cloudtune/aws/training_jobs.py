@@ -84,7 +84,7 @@ class TrainingJobs:
             validate_request(create_training_job_request(spec))
         launch = Launch(
             create=self.create,
-            describe=self.describe,
+            describe=self._describe_once,
             clock=self._clock,
             rate_per_s=rate_per_s,
             on_progress=on_progress,
@@ -95,9 +95,7 @@ class TrainingJobs:
 
     def describe(self, name: str) -> JobStatus:
         """Raises ResourceNotFound if there is no such job."""
-        self._retry.sleep(self._describe_bucket.reserve())
-        with aws_call(f"describe training job {name!r} (sagemaker:DescribeTrainingJob)"):
-            return JobStatus.of(self._client.describe_training_job(TrainingJobName=name))
+        return self._retry.call(lambda: self._describe_once(name))
 
     def statuses(self, which: str | Collection[str]) -> dict[str, JobStatus]:
         """Where jobs stand, by name; in order of creation, the newest first.
@@ -130,8 +128,7 @@ class TrainingJobs:
             ResourceNotFound: If there is no such job.
         """
         try:
-            with aws_call(f"stop training job {name!r} (sagemaker:StopTrainingJob)"):
-                self._client.stop_training_job(TrainingJobName=name)
+            self._retry.call(lambda: self._stop_once(name))
         except InvalidRequest:
             # The service has no code for "it has ended": it answers as to a malformed request.
             if not self.describe(name).state.is_final:
@@ -155,6 +152,20 @@ class TrainingJobs:
     def _client(self) -> Any:
         return self._session.client("sagemaker")
 
+    def _describe_once(self, name: str) -> JobStatus:
+        self._retry.sleep(self._describe_bucket.reserve())
+        with aws_call(f"describe training job {name!r} (sagemaker:DescribeTrainingJob)"):
+            return JobStatus.of(self._client.describe_training_job(TrainingJobName=name))
+
+    def _stop_once(self, name: str) -> None:
+        with aws_call(f"stop training job {name!r} (sagemaker:StopTrainingJob)"):
+            self._client.stop_training_job(TrainingJobName=name)
+
+    def _list_once(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        self._retry.sleep(self._list_bucket.reserve())
+        with aws_call("list training jobs (sagemaker:ListTrainingJobs)"):
+            return dict(self._client.list_training_jobs(**arguments))
+
     def _summaries(self, name_contains: str) -> Iterator[JobStatus]:
         arguments: dict[str, Any] = {
             "NameContains": name_contains,
@@ -163,9 +174,7 @@ class TrainingJobs:
             "SortOrder": "Descending",
         }
         while True:
-            self._retry.sleep(self._list_bucket.reserve())
-            with aws_call("list training jobs (sagemaker:ListTrainingJobs)"):
-                answer = self._client.list_training_jobs(**arguments)
+            answer = self._retry.call(lambda: self._list_once(arguments))
             yield from map(JobStatus.of, answer["TrainingJobSummaries"])
             if not answer.get("NextToken"):
                 return

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 from botocore.awsrequest import AWSResponse
+from botocore.config import Config
+from botocore.exceptions import EndpointConnectionError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +21,7 @@ from cloudtune.aws.objects import S3Objects, TornAnswer
 from cloudtune.aws.session import AwsSession
 from cloudtune.aws.snapshot import copy_snapshot, read_snapshot
 from cloudtune.clock import VirtualClock
-from cloudtune.errors import AlreadyExists, InvalidRequest, ResourceNotFound, StoreError
+from cloudtune.errors import AlreadyExists, InvalidRequest, ResourceNotFound, StoreError, Unreachable
 from cloudtune.paths import S3Uri
 
 
@@ -154,6 +156,29 @@ def test_a_body_that_breaks_off_is_read_again(
         objects.download(root / "x", target)
     assert target.read_bytes() == b"0123456789"  # never half a file
     assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+def test_an_outage_longer_than_botocore_waits(
+    objects: S3Objects, session: AwsSession, root: S3Uri, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects.put(root / "x", b"data")
+    config = Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"})
+    client = session._boto.client("s3", region_name="us-west-2", endpoint_url=session.endpoint_url, config=config)
+    monkeypatch.setitem(session._clients, "s3", client)
+    left = [4]
+
+    def cut(request: Any, **_: Any) -> None:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise EndpointConnectionError(endpoint_url=request.url)
+
+    client.meta.events.register("before-send.s3.*", cut)
+    assert objects.get(root / "x") == b"data"
+    left[0] = 4
+    objects.put(root / "x", b"more")
+    left[0] = 10_000
+    with pytest.raises(Unreachable):
+        objects.get(root / "x")
 
 
 def test_list_pages_and_keeps_siblings_out(objects: S3Objects, session: AwsSession, root: S3Uri) -> None:

@@ -208,6 +208,16 @@ def test_statuses_of_names_without_a_common_part(jobs: TrainingJobs, service: Fa
     assert service.calls["DescribeTrainingJob"] == 5
 
 
+def test_looking_and_stopping_outlast_throttling(jobs: TrainingJobs, service: FakeSageMaker) -> None:
+    jobs.create(spec("some-job"))
+    for operation in ("ListTrainingJobs", "DescribeTrainingJob", "StopTrainingJob"):
+        service.fail(operation, "ThrottlingException", times=4)
+    assert jobs.statuses("some-job")["some-job"].state is JobState.running
+    assert jobs.describe("some-job").state is JobState.running
+    jobs.stop("some-job")
+    assert service.faults == []
+
+
 def test_a_status_from_the_future(jobs: TrainingJobs, service: FakeSageMaker) -> None:
     jobs.create(spec("job"))
     service.jobs["job"]["TrainingJobStatus"] = "Hibernating"
