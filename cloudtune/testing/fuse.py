@@ -23,6 +23,7 @@ BACKEND_CALLS = (
     "acknowledge",
     "copy_checkpoint",
     "delete_checkpoint",
+    "metadata",
 )
 
 
