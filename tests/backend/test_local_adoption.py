@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from backend_rig import Rig, processes_of, run_until_ended, trial, wait_for
 
+from cloudtune.backend.local import start_record
+from cloudtune.backend.local.start_record import StartRecord
 from cloudtune.clock import WallClock
 from cloudtune.experiment.ports import AttemptEnded, AttemptKey
 from cloudtune.trial import Outcome
@@ -34,6 +36,8 @@ sys.exit(int(os.environ.get("TEST_EXIT_CODE", "0")))
 TUNER = """
 import pathlib, sys
 from cloudtune.backend import LocalBackend
+from cloudtune.backend.local import start_record
+from cloudtune.backend.local.start_record import StartRecord
 from cloudtune.clock import WallClock
 from cloudtune.experiment.ports import AttemptKey, BackendContext
 from cloudtune.paths import ExperimentPaths
@@ -274,15 +278,27 @@ def test_adoption_restores_the_gpus(rig: Rig, monkeypatch: pytest.MonkeyPatch) -
     script = rig.script(WAITS)
     first = rig.open(script)
     first.start(trial(0))
+    first.start(trial(1))
+    first.stop(0, 0)
+    run_until_ended(first)
     first.close()
     backend = rig.open(script)
-    backend.start(trial(0))
     backend.start(trial(1))
     backend.start(trial(2))
+    backend.start(trial(3))
     (rig.root / "go").touch()
-    run_until_ended(backend, KEY, AttemptKey(1, 0), AttemptKey(2, 0))
-    gpus = [json.loads(rig.trial_paths(i).start_record(0).read_text())["gpus"] for i in range(3)]
-    assert gpus == [["0"], ["1"], ["0"]]
+    run_until_ended(backend, *(AttemptKey(i, 0) for i in (1, 2, 3)))
+    gpus = [json.loads(rig.trial_paths(i).start_record(0).read_text())["gpus"] for i in (1, 2, 3)]
+    assert gpus == [["1"], ["0"], ["0"]], "of two GPUs with one trial each, 1 has been handed out no less often"
+
+
+def test_the_first_start_record_holds(tmp_path: Path) -> None:
+    path = tmp_path / "record"
+    first = StartRecord("a", 1, 2, ("0",))
+    assert start_record.create(path, first) == first
+    assert start_record.create(path, StartRecord("b", 3, 4)) == first
+    assert start_record.read(path) == first
+    assert [entry.name for entry in tmp_path.iterdir()] == ["record"]
 
 
 def test_files_of_the_tuner_are_not_held_by_trials(rig: Rig) -> None:

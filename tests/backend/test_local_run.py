@@ -255,6 +255,12 @@ def test_wait_times_out_without_news(rig: Rig) -> None:
     assert run_until_ended(backend)[1][AttemptKey(0, 0)].outcome is Outcome.stopped
 
 
+def test_ctrl_c_in_the_terminal_does_not_reach_trials(rig: Rig) -> None:
+    backend = rig.open(rig.script("import os; print('[tune-metric]: {\"group\": %d}' % os.getpgrp())"))
+    backend.start(trial())
+    assert run_until_ended(backend)[0][0].metrics["group"] != os.getpgrp()
+
+
 def test_no_zombie_remains(rig: Rig) -> None:
     backend = rig.open(rig.script("pass"))
     for trial_id in range(3):

@@ -61,9 +61,7 @@ def test_stop_ends_everything(rig: Rig, before: str) -> None:
     backend.start(trial())
     begun(rig, backend)
     sleepers = sleeping()
-    begin = time.monotonic()
     backend.stop(0, 0)
-    assert time.monotonic() - begin < 0.25, "stop must not wait"
     reports, ends = run_until_ended(backend)
     assert ends[KEY].outcome is Outcome.stopped
     assert len(reports) == 1
@@ -104,8 +102,20 @@ def test_a_script_may_end_in_its_own_way_within_the_grace_period(rig: Rig) -> No
     backend.stop(0, 0)
 
 
+def test_stop_does_not_wait(rig: Rig) -> None:
+    backend = rig.open(rig.script(f"{IGNORES_TERM}\n{HANG}"), grace_period_s=100)
+    backend.start(trial())
+    begun(rig, backend)
+    begin = time.monotonic()
+    backend.stop(0, 0)
+    backend.wait(0.1)
+    assert time.monotonic() - begin < 50
+    assert backend.poll({KEY: 1}) == []
+
+
 def test_stop_right_after_start(rig: Rig) -> None:
-    backend = rig.open(rig.script(HANG))
+    """SIGTERM may come before the shell has started the command; it is not lost."""
+    backend = rig.open(rig.script(HANG), grace_period_s=1000)
     for attempt in range(5):
         backend.start(trial(0, attempt))
         backend.stop(0, attempt)
@@ -150,7 +160,8 @@ def test_trials_of_a_trial_end_with_it(rig: Rig) -> None:
     from cloudtune.paths import ExperimentPaths
     from cloudtune.trial import Trial
     backend = LocalBackend({inner!r})
-    backend.open(BackendContext(ExperimentPaths(pathlib.Path({str(rig.paths.dir)!r}) / "inner"), WallClock()))
+    folder = pathlib.Path({str(rig.paths.dir)!r}, os.environ["CLOUDTUNE_TRIAL_ID"], "inner")
+    backend.open(BackendContext(ExperimentPaths(folder), WallClock()))
     backend.start(Trial(0, {{}}))
     while not backend.stdout(0): time.sleep(0.01)
     print('[tune-metric]: {{"epoch": 1}}', flush=True)

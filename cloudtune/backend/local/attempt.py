@@ -55,6 +55,7 @@ class Attempt:
         self._num_delivered = 0
         self._num_seen = 0
         self._stop_asked = False
+        self._term_sent = False
         self._kill_at: float | None = None
         self._settle_until: float | None = None
         self._final_size: int | None = None
@@ -107,8 +108,7 @@ class Attempt:
             return
         self._stop_asked = True
         self._kill_at = now + grace_s
-        if self._process is not None and self._final_size is None:
-            self._process.signal_all(signal.SIGTERM)
+        self._send_term()
 
     def update(self, now: float) -> None:
         """Reads on, and takes note of the end; one bounded step."""
@@ -136,6 +136,10 @@ class Attempt:
         if self._process is not None:
             self._process.release()
 
+    def _send_term(self) -> None:
+        if self._process is not None and self._final_size is None:
+            self._term_sent = self._process.signal_all(signal.SIGTERM)
+
     def _take(self, reports: list[dict[str, Any]]) -> None:
         for metrics in reports:
             if self._num_reports >= self._num_seen:
@@ -151,6 +155,8 @@ class Attempt:
         if self._kill_at is not None and now >= self._kill_at:
             self._kill_at = now + _KILL_AGAIN_S
             self._process.signal_all(signal.SIGKILL)
+        elif self._stop_asked and not self._term_sent:
+            self._send_term()
         return True
 
     def _follow_claim(self) -> None:

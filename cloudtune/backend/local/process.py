@@ -139,16 +139,18 @@ class TrialProcess:
         """What the system says, None if it is not our child. Negative: ended by that signal. Waits for the end."""
         return None if self._child is None else self._child.wait()
 
-    def signal_all(self, number: signal.Signals) -> None:
-        """Sends a signal to the trial's process group and to what has left it."""
+    def signal_all(self, number: signal.Signals) -> bool:
+        """Sends a signal to the trial's process group and to what has left it. Returns whether the command got it:
+        the shell, which ignores it, may not have come to start the command."""
         if self.has_ended():
-            self.kill_leftovers()
-            return
+            return True
         members = process_table.members(self._marker.token, self.pid, self._start_ticks)
+        has_command = any(not self._marker.is_on(pid) for pid in members)  # no fork of the shell before its exec
         _send_group(self.pid, number)
         for pid in members:
             if process_table.group_of(pid) != self.pid:
                 _send(pid, number)
+        return not process_table.AVAILABLE or has_command
 
     def kill_leftovers(self) -> bool:
         """Kills what the trial has left behind, once it has ended. Returns whether there was anything."""
