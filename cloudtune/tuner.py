@@ -18,7 +18,7 @@ from cloudtune.errors import Conflict, NotFound, SpecError, TuningFailed
 from cloudtune.experiment.core import CoreOptions, ExperimentCore
 from cloudtune.experiment.ports import ExperimentStore, SupportsCheckpoints, TrialBackend
 from cloudtune.live_view import LiveView
-from cloudtune.optimizer.scheduler import Scheduler
+from cloudtune.optimizer.scheduler import HasDrawnSeed, Scheduler
 from cloudtune.paths import ExperimentPaths, experiments_root
 from cloudtune.snapshot import load_snapshot, write_snapshot
 from cloudtune.stopping_criterion import StoppingCriterion
@@ -215,8 +215,9 @@ class Tuner:
                 "Use the same settings to continue it, or another tuner_name, or remove that folder.",
             )
         seed = metadata.get("random_seed")
-        if self._core is None and seed is not None and seed != self.scheduler.random_seed:
-            self.scheduler.reseed(seed)  # type: ignore[attr-defined]  # was drawn, else differences had said so
+        drawn = isinstance(self.scheduler, HasDrawnSeed) and not self.scheduler.random_seed_given
+        if drawn and self._core is None and isinstance(seed, int):
+            self.scheduler.reseed(seed)
 
     def _new_core(self) -> ExperimentCore:
         status = TuningStatus(self.scheduler.metric_names())
