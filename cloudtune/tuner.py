@@ -214,10 +214,9 @@ class Tuner:
                 f"Experiment {self.name} in {self.paths.dir} was begun with other settings: {', '.join(changed)}.",
                 "Use the same settings to continue it, or another tuner_name, or remove that folder.",
             )
-        seed = metadata.get("random_seed")
-        drawn = isinstance(self.scheduler, HasDrawnSeed) and not self.scheduler.random_seed_given
-        if drawn and self._core is None and isinstance(seed, int):
-            self.scheduler.reseed(seed)
+        scheduler: object = self.scheduler
+        if isinstance(scheduler, HasDrawnSeed) and not scheduler.random_seed_given and self._core is None:
+            scheduler.reseed(int(metadata["random_seed"]))
 
     def _new_core(self) -> ExperimentCore:
         status = TuningStatus(self.scheduler.metric_names())

@@ -98,8 +98,10 @@ class ExperimentCore:
     def _interpret_report(self, fact: ReportSeen, state: TrialState, moment: Moment) -> ev.Event | None:
         if fact.seq < state.cursor:
             return None
-        if self.state.is_repetition(fact.trial_id, fact.metrics):
-            state.cursor = fact.seq + 1  # not recorded: found to be a repetition again after a crash
+        if state.wanted is Outcome.interrupted or self.state.is_repetition(fact.trial_id, fact.metrics):
+            # Not recorded. What an attempt reports while it is interrupted, the next one reports again, and the
+            # scheduler decides upon it then; a repetition is found to be one again after a crash.
+            state.cursor = fact.seq + 1
             return None
         decision = self._decide(state, fact.metrics)
         return ev.TrialReported(

@@ -1,0 +1,22 @@
+"""Every test has a folder for experiments of its own, and no AWS but what it starts itself."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Once, before anything is imported: credentials of whoever runs the tests are out of reach.
+for _name in [name for name in os.environ if name.startswith("AWS_")]:
+    del os.environ[_name]
+os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
+os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """``CLOUDTUNE_FOLDER`` of the test."""
+    folder = tmp_path / "cloudtune"
+    monkeypatch.setenv("CLOUDTUNE_FOLDER", str(folder))
+    return folder
