@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from cloudtune.emulator.settings import DEFAULT_REGION
 
@@ -10,7 +11,11 @@ _LOCAL = "127.0.0.1,localhost"
 
 
 def client_environment(endpoint_url: str) -> dict[str, str]:
-    """Environment variables for boto3, the AWS CLI and the SDKs: dummy keys, no profile, no metadata service."""
+    """Environment variables for boto3, the AWS CLI and the SDKs: dummy keys, no metadata service.
+
+    They replace all counterparts in the user's environment, so that updating ``os.environ`` with them is
+    enough whatever profile or session was in force.
+    """
     known = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
     no_proxy = known if _LOCAL in known else ",".join(filter(None, (known, _LOCAL)))
     return {
@@ -19,9 +24,12 @@ def client_environment(endpoint_url: str) -> dict[str, str]:
         "AWS_SECRET_ACCESS_KEY": "testing",
         "AWS_REGION": DEFAULT_REGION,
         "AWS_DEFAULT_REGION": DEFAULT_REGION,
-        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SESSION_TOKEN": "testing",
+        "AWS_CONFIG_FILE": str(Path(__file__).with_name("aws_config.txt")),
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",
         "NO_PROXY": no_proxy,
         "no_proxy": no_proxy,
+        # A profile that is not in the configuration file is an error; one that nobody named is not looked for.
+        **({"AWS_PROFILE": "default"} if "AWS_PROFILE" in os.environ else {}),
     }

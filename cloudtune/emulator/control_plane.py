@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-import botocore.session
+from botocore.loaders import Loader
 from botocore.model import ServiceModel, StructureShape
 
 from cloudtune.emulator.jobs import JobStatus, JobTable, TrainingJob
@@ -39,7 +39,8 @@ class ControlPlane:
         self._table = table
         self._store = store
         self._runner = runner
-        self._model: ServiceModel = botocore.session.get_session().get_service_model("sagemaker")
+        # Without a session, which would read the user's configuration and may refuse it.
+        self._model = ServiceModel(Loader().load_service_model("sagemaker", "service-2"), "sagemaker")
         self._validator = RequestValidator(self._model)
         self._described = _members(self._model.operation_model("DescribeTrainingJob").output_shape)
         self._found = _members(self._model.shape_for("TrainingJob"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import boto3
 import pytest
 
 from cloudtune import emulator
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
 def sagemaker_emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[SageMakerEmulator]:
     """A fresh emulator; the environment of the test points to it."""
     with emulator.SageMakerEmulator() as aws:
-        for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
-            monkeypatch.delenv(name, raising=False)
         for name, value in aws.environment().items():
             monkeypatch.setenv(name, value)
+        monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # it remembers the environment of its first use
         yield aws
