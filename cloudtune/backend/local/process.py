@@ -155,8 +155,8 @@ class TrialProcess:
     def kill_leftovers(self) -> bool:
         """Kills what the trial has left behind, once it has ended. Returns whether there was anything."""
         session = self.pid if self._child is not None and self._child.returncode is None else None
-        if session is not None and not process_table.AVAILABLE:
-            _send_group(session, signal.SIGKILL)
+        if not process_table.AVAILABLE:  # its number is not another's as long as the group has members
+            _send_group(self.pid, signal.SIGKILL)
         return kill_leftovers(self._marker.token, session, self._start_ticks)
 
     def release(self) -> None:
