@@ -31,7 +31,7 @@ from cloudtune.emulator.processes import Container, Keeper, SetupFailed
 from cloudtune.emulator.settings import ACCOUNT_ID, Settings
 
 _log = logging.getLogger(__name__)
-_INTERNAL_ERROR = "InternalServerError: We encountered an internal error. Please try again."
+INTERNAL_ERROR = "InternalServerError: We encountered an internal error. Please try again."
 
 
 @dataclass(frozen=True)
@@ -123,10 +123,10 @@ class Attempt:
             return self._run()
         except (StoreFailed, SetupFailed) as error:
             _log.error("job %s: %s", self._job.name, error)
-            self._fail(_INTERNAL_ERROR)
+            self._fail(INTERNAL_ERROR)
         except Exception:  # noqa: BLE001 - a defect here is the service's internal error, not the end of the service
             _log.exception("job %s", self._job.name)
-            self._fail(_INTERNAL_ERROR)
+            self._fail(INTERNAL_ERROR)
         finally:
             if self._sync is not None:
                 self._sync.finish(complete=False)

@@ -101,7 +101,7 @@ class CheckpointSync:
             before = _version(stat)
             if self._uploaded.get(name) == before:
                 return
-            if not at_rest and time.time() - stat.st_mtime < _QUIET_S:
+            if not at_rest and 0 <= time.time() - stat.st_ctime < _QUIET_S:
                 return
             content = file.read()
             after = _version(os.fstat(file.fileno()))
@@ -112,4 +112,5 @@ class CheckpointSync:
 
 
 def _version(stat: os.stat_result) -> Version:
-    return stat.st_size, stat.st_mtime_ns, stat.st_ino
+    # The time of change, since programs set the time of modification as they like.
+    return stat.st_size, stat.st_ctime_ns, stat.st_ino

@@ -9,7 +9,6 @@ import importlib.metadata
 import importlib.util
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from pathlib import Path
 
 from cloudtune.emulator.client_environment import client_environment
 from cloudtune.emulator.faults import InterruptRule
+from cloudtune.emulator.processes import readable
 from cloudtune.emulator.service_error import JsonObject
 from cloudtune.emulator.settings import ACCOUNT_ID, DEFAULT_REGION, DEFAULT_ROLE
 from cloudtune.errors import CloudtuneError, InvalidRequest, MissingExtra, Unreachable
@@ -202,7 +202,7 @@ def _start(idle_s: float) -> EmulatorHandle:
             )
         os.close(signal_ready)
         _started.append(process)
-        is_ready = bool(select.select([ready], [], [], _START_TIMEOUT_S)[0]) and os.read(ready, 1) == b"."
+        is_ready = readable(ready, _START_TIMEOUT_S) and os.read(ready, 1) == b"."
     finally:
         os.close(ready)
     record = _read(_record_path())

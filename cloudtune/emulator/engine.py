@@ -6,12 +6,13 @@ import math
 import threading
 import time
 
-from cloudtune.emulator.attempt import Attempt, Site
+from cloudtune.emulator.attempt import INTERNAL_ERROR, Attempt, Site
 from cloudtune.emulator.faults import InterruptRule
 from cloudtune.emulator.jobs import Phase, TrainingJob
 from cloudtune.emulator.service_error import invalid
 
 _CLOSE_TIMEOUT_S = 30.0
+_LONG_S = 3600.0  # a lock's timeout must not be infinite
 
 
 class Engine:
@@ -85,7 +86,7 @@ class Engine:
                 while self._waiting and len(self._running) < self._site.settings.max_parallel_jobs:
                     self._start(self._waiting.pop(0))
                 nearest = min(map(self._wait_ends, self._waiting), default=math.inf)
-                self._changed.wait(timeout=None if math.isinf(nearest) else max(0.0, nearest - now))
+                self._changed.wait(timeout=max(0.0, min(nearest - now, _LONG_S)))
 
     def _give_up_waiting(self, now: float) -> None:
         for job in [job for job in self._waiting if self._wait_ends(job) <= now]:
@@ -99,7 +100,11 @@ class Engine:
     def _start(self, job: TrainingJob) -> None:
         attempt = Attempt(job, job.interruptions, self._site)
         self._running[job] = attempt
-        threading.Thread(target=self._run, args=(job, attempt), name=f"job-{job.name}", daemon=True).start()
+        try:
+            threading.Thread(target=self._run, args=(job, attempt), name=f"job-{job.name}", daemon=True).start()
+        except RuntimeError as error:  # no more threads
+            del self._running[job]
+            job.fail(f"{INTERNAL_ERROR} ({error})")
 
     def _run(self, job: TrainingJob, attempt: Attempt) -> None:
         interrupted = attempt.run()

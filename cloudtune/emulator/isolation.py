@@ -97,11 +97,14 @@ class Namespaces:
         return ML_ROOT
 
     def first_process(self, leader: int) -> int | None:
-        try:
-            children = Path(f"/proc/{leader}/task/{leader}/children").read_text(encoding="ascii").split()
-        except OSError:
-            return None
-        return int(children[0]) if children else None
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                parent = (entry / "stat").read_bytes().rpartition(b") ")[2].split()[1]
+            except OSError:
+                continue  # ended meanwhile
+            if int(parent) == leader:
+                return int(entry.name)
+        return None
 
 
 class Relocation:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import select
 import threading
 import time
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import regex
 
 from cloudtune.emulator.object_store import LogStore
+from cloudtune.emulator.processes import readable
 from cloudtune.emulator.service_error import JsonObject
 
 _log = logging.getLogger(__name__)
@@ -82,9 +82,9 @@ class LogShipper:
         flushed = time.monotonic()
         quiet_since = time.monotonic()
         while True:
-            readable = select.select([self._output], [], [], _FLUSH_S)[0]
+            is_readable = readable(self._output, _FLUSH_S)
             now = time.monotonic()
-            if readable:
+            if is_readable:
                 chunk = os.read(self._output, _READ_BYTES)
                 if not chunk:
                     break

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import select
 import signal
@@ -14,7 +16,16 @@ from pathlib import Path
 from cloudtune.emulator import keeper
 from cloudtune.emulator.keeper import MARK, kill_group, kill_marked
 
+_log = logging.getLogger(__name__)
 _SETUP_TIMEOUT_S = 60.0
+
+
+def readable(descriptor: int, timeout_s: float) -> bool:
+    """Whether there is something to read, or the end, within ``timeout_s``. Unlike ``select`` also beyond
+    descriptor 1024."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN | select.POLLHUP)
+    return bool(poll.poll(timeout_s * 1000))
 
 
 class Keeper:
@@ -45,15 +56,20 @@ class Keeper:
     def _tell(self, line: str) -> None:
         pipe = self._process.stdin
         with self._lock:
-            if pipe is not None and not pipe.closed:
+            if pipe is None or pipe.closed:
+                return
+            try:
                 pipe.write(line)
                 pipe.flush()
+            except BrokenPipeError:
+                _log.warning("somebody killed the process that cleans up should this one be killed")
 
     def close(self) -> None:
         """Lets it clean up, and waits for that."""
         with self._lock:
             if self._process.stdin is not None:
-                self._process.stdin.close()
+                with contextlib.suppress(BrokenPipeError):
+                    self._process.stdin.close()
         self._process.wait(timeout=60)
 
 
@@ -120,7 +136,7 @@ class Container:
         container = cls(process, first, mark, registry)
         registry.began(process.pid)
         try:
-            is_ready = bool(select.select([ready], [], [], _SETUP_TIMEOUT_S)[0]) and os.read(ready, 1) == b"."
+            is_ready = readable(ready, _SETUP_TIMEOUT_S) and os.read(ready, 1) == b"."
         finally:
             os.close(ready)
         if not is_ready:
@@ -141,10 +157,8 @@ class Container:
         """SIGTERM to the first process, as ``docker stop`` does."""
         pid = self._first(self._process.pid)
         if pid is not None:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
-            except ProcessLookupError:
-                return
 
     def kill(self) -> None:
         """SIGKILL to everything."""

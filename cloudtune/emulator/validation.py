@@ -87,6 +87,11 @@ def _scalar(shape: Shape, value: Any) -> Any:
     if kind in _NUMBERS:
         whole = kind in ("integer", "long")
         _expect(isinstance(value, int if whole else (int, float)) and not isinstance(value, bool), shape, value)
+        bits = 31 if kind == "integer" else 63
+        if whole and not -(2**bits) <= value < 2**bits:
+            raise ServiceError(
+                "SerializationException", f"{_shown(value)} is out of range for {kind.capitalize()}"
+            )
     return value
 
 
@@ -174,11 +179,13 @@ def _length_constraints(shape: Shape, length: int) -> Iterator[str]:
         yield f"Member must have length less than or equal to {shape.metadata['max']}"
 
 
+def _shown(value: object) -> str:
+    text = hex(value) if isinstance(value, int) and abs(value) > 2**64 else str(value)
+    return text if len(text) <= _SHOWN_LENGTH else text[:_SHOWN_LENGTH] + "..."
+
+
 def _sentence(value: object, path: str, constraint: str) -> str:
-    shown = str(value)
-    if len(shown) > _SHOWN_LENGTH:
-        shown = shown[:_SHOWN_LENGTH] + "..."
-    return f"Value '{shown}' at '{path}' failed to satisfy constraint: {constraint}"
+    return f"Value '{_shown(value)}' at '{path}' failed to satisfy constraint: {constraint}"
 
 
 @lru_cache(maxsize=1024)

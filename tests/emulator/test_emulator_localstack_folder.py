@@ -35,7 +35,7 @@ def test_moto_server_and_its_environment() -> None:
     server = subprocess.Popen([str(FOLDER / "moto_server.sh"), port], env=environment, stderr=subprocess.DEVNULL)
     try:
         eventually(lambda: _answers(f"http://127.0.0.1:{port}/moto-api/"), "moto answers")
-        use = "import boto3; s3 = boto3.client('s3'); s3.create_bucket(Bucket='one'); print(s3.list_buckets()['Buckets'])"
+        use = "import boto3; s3 = boto3.client('s3'); s3.create_bucket(Bucket='one'); print(s3.list_buckets())"
         script = f'. "{FOLDER}/env.sh" && exec python3 -c "{use}"'
         done = subprocess.run(["sh", "-c", script], env=environment, capture_output=True, text=True, timeout=60)
         assert "'one'" in done.stdout, done.stderr

@@ -312,6 +312,15 @@ def test_any_member_of_any_type_gets_a_clean_answer(rig: Rig, path: str, value: 
     assert json.loads(answer)["__type"] in ("ValidationException", "SerializationException")
 
 
+@pytest.mark.parametrize("number", [2**31, -(2**31) - 1, 10**400])
+def test_numbers_beyond_the_services_range(rig: Rig, number: int) -> None:
+    request = rig.request("numbers", spot=True, **NOTHING)
+    request["StoppingCondition"]["MaxWaitTimeInSeconds"] = number
+    body = json.dumps(request).encode()
+    status, _, answer = raw(rig.endpoint_url, body, X_Amz_Target="SageMaker.CreateTrainingJob")
+    assert (status, json.loads(answer)["__type"]) == (400, "SerializationException")
+
+
 def test_rules_over_http(rig: Rig) -> None:
     url = f"{rig.endpoint_url}/_emulator"
     status, _, answer = raw(f"{url}/interrupt_rules", b'{"name_prefix": "nobody", "after_s": 3, "notice": true}')
