@@ -221,10 +221,9 @@ class TunerLoop:
     def _perform(self, event: ev.Event, number: int) -> None:
         if isinstance(event, ev.TrialStarted):
             state = self.core.state.trials[event.trial_id]
-            if event.attempt > 0:
-                # It may resume from what is recorded here. Should this machine be lost before S3 has it, the
-                # trial finds no checkpoint that is old enough and begins anew: slow, but nothing is skipped.
-                self._acknowledge(event.trial_id, state.level)
+            # It may resume from what is recorded here. Should this machine be lost before S3 has it, the trial
+            # finds no checkpoint that is old enough and begins anew: slow, but nothing is skipped.
+            self._acknowledge(event.trial_id, state.level)
             self._backend.start(state.trial)
         elif isinstance(event, ev.StopRequested):
             self._backend.stop(event.trial_id, event.attempt)
@@ -263,36 +262,40 @@ class TunerLoop:
         return max(0.0, min(wait, heartbeat))
 
     def _wind_down(self) -> None:
-        """Interrupts what runs, and records how it ends."""
+        """Interrupts what runs, and records what comes of it."""
         logger.info("Stopping %d running trials: %s.", len(self.core.state.running), self._shutdown_reason)
-        moment = self.moment()
-        for event in self.core.interrupt_running(moment):
-            self._apply(event)
-        self._commit()
-        deadline_s = moment.elapsed_s + SHUTDOWN_S
+        deadline_s = self._interrupt_running()
         while self.core.state.running and self.moment().elapsed_s < deadline_s:
             self._backend.wait(min(1.0, self._max_wait_s))
             self._interpret_news()
             self._commit()
 
+    def _interrupt_running(self) -> float:
+        """Returns the elapsed seconds until which to wait for the ends."""
+        moment = self.moment()
+        for event in self.core.interrupt_running(moment):
+            self._apply(event)
+        self._commit()
+        return moment.elapsed_s + SHUTDOWN_S
+
     def _abandon(self) -> None:
-        """After an error: leave nothing running if that can be helped, record it if that can be helped."""
-        self._shutdown_reason = self._shutdown_reason or "an error in the tuner"
+        """After an error: leaves nothing running. How trials end is not recorded: the next session finds it, and
+        all that they have reported, where the backend keeps it."""
+        logger.error("The tuner has failed; stopping %d running trials.", len(self.core.state.running))
+        cursors = self.core.state.cursors()
         try:
             if not self._store_failed:
-                return self._wind_down()
+                self._interrupt_running()
         except Exception:
-            logger.exception("Could not record the end of running trials; they are stopped all the same.")
-        cursors = self.core.state.cursors()
+            logger.exception("Running trials are stopped, but this could not be recorded.")
         for key in cursors:
             self._backend.stop(key.trial_id, key.attempt)
         deadline_s = self.moment().elapsed_s + SHUTDOWN_S
         while cursors and self.moment().elapsed_s < deadline_s:
-            self._backend.wait(1.0)
+            self._backend.wait(min(1.0, self._max_wait_s))
             for fact in self._backend.poll(cursors):
                 if isinstance(fact, AttemptEnded):
                     cursors.pop(AttemptKey(fact.trial_id, fact.attempt), None)
-        return None
 
     def _end_session(self) -> None:
         try:

@@ -98,10 +98,8 @@ class ExperimentCore:
     def _interpret_report(self, fact: ReportSeen, state: TrialState, moment: Moment) -> ev.Event | None:
         if fact.seq < state.cursor:
             return None
-        if state.wanted is Outcome.interrupted or self.state.is_repetition(fact.trial_id, fact.metrics):
-            # Not recorded. What an attempt reports while it is interrupted, the next one reports again, and the
-            # scheduler decides upon it then; a repetition is found to be one again after a crash.
-            state.cursor = fact.seq + 1
+        if self.state.is_repetition(fact.trial_id, fact.metrics):
+            state.cursor = fact.seq + 1  # not recorded: found to be a repetition again after a crash
             return None
         decision = self._decide(state, fact.metrics)
         return ev.TrialReported(
@@ -109,7 +107,7 @@ class ExperimentCore:
         )
 
     def _decide(self, state: TrialState, metrics: dict[str, Any]) -> SchedulerDecision:
-        if state.wanted is None:
+        if state.is_undecided:
             return self.scheduler.on_report(state.trial, metrics)
         # It went on reporting until the stop reached it: recorded, but decided already.
         return SchedulerDecision.PAUSE if state.wanted is Outcome.paused else SchedulerDecision.STOP
@@ -157,7 +155,7 @@ class ExperimentCore:
         """
         if isinstance(event, ev.TrialReported):
             state = self.state.trials.get(event.trial_id)
-            if state is not None and state.wanted is None:
+            if state is not None and state.is_undecided:
                 decision = self.scheduler.on_report(state.trial, event.metrics)
                 if decision != event.decision:
                     raise ReplayDiverged(

@@ -40,6 +40,11 @@ class TrialState:
     last_metrics: dict[str, Any] | None = None
 
     @property
+    def is_undecided(self) -> bool:
+        """Whether the scheduler still decides upon reports; so it does while an attempt is being interrupted."""
+        return self.wanted is None or self.wanted is Outcome.interrupted
+
+    @property
     def key(self) -> AttemptKey:
         return AttemptKey(self.trial.trial_id, self.trial.attempt)
 
@@ -117,10 +122,11 @@ class ExperimentState:
         state.last_metrics = event.metrics
         state.fruitless = 0
         state.trial = replace(state.trial, num_reports=state.trial.num_reports + 1)
-        if state.wanted is None and event.decision != "CONTINUE":
+        if state.is_undecided and event.decision != "CONTINUE":
             state.wanted = Outcome.paused if event.decision == "PAUSE" else Outcome.stopped
             state.wanted_since_s = event.elapsed_s
-            self.to_stop[event.trial_id] = None
+            if not state.stop_requested:
+                self.to_stop[event.trial_id] = None
 
     def _stop_requested(self, event: ev.StopRequested) -> None:
         state = self._running(event.trial_id, event.attempt, event)
