@@ -20,6 +20,7 @@ from cloudtune.experiment.ports import ExperimentStore, SupportsCheckpoints, Tri
 from cloudtune.live_view import LiveView
 from cloudtune.optimizer.scheduler import HasDrawnSeed, Scheduler
 from cloudtune.paths import ExperimentPaths, experiments_root
+from cloudtune.results_callback import StoreResultsCallback
 from cloudtune.snapshot import load_snapshot, write_snapshot
 from cloudtune.stopping_criterion import StoppingCriterion
 from cloudtune.stores.file import FileStore
@@ -195,6 +196,7 @@ class Tuner:
             observers=self._observers(core),
             max_wait_s=self._max_wait_s(),
             delete_checkpoint=self._checkpoint_remover(),
+            annotate=self._annotator(),
         )
         with _signals(loop) as received:
             loop.run()
@@ -265,6 +267,16 @@ class Tuner:
         if getattr(backend, "delete_checkpoints", False) and isinstance(backend, SupportsCheckpoints):
             return backend.delete_checkpoint
         return None
+
+    def _annotator(self) -> Callable[[], dict[str, Any]] | None:
+        composers = [
+            callback.extra_results_composer
+            for callback in self.callbacks
+            if isinstance(callback, StoreResultsCallback) and callback.extra_results_composer is not None
+        ]
+        if not composers:
+            return None
+        return lambda: {key: value for composer in composers for key, value in (composer(self) or {}).items()}
 
     def _raise_signal(self, received: list[int]) -> None:
         if not received or (self._core is not None and self._core.state.ended is not None):

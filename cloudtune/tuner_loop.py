@@ -11,7 +11,8 @@ import os
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from dataclasses import replace
+from typing import Any, Protocol
 
 from cloudtune.clock import Clock
 from cloudtune.errors import CloudtuneError
@@ -69,9 +70,10 @@ class TunerLoop:
         observers: Told what happens, in this order.
         max_wait_s: Longest wait in one turn, seconds.
         delete_checkpoint: Called for trials that will never be resumed.
+        annotate: Called after each report for what is to be recorded with it.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  each is one port
         self,
         core: ExperimentCore,
         backend: TrialBackend,
@@ -82,6 +84,7 @@ class TunerLoop:
         observers: Sequence[LoopObserver] = (),
         max_wait_s: float = 5.0,
         delete_checkpoint: Callable[[int], None] | None = None,
+        annotate: Callable[[], dict[str, Any]] | None = None,
     ) -> None:
         self.core = core
         self._backend = backend
@@ -91,6 +94,7 @@ class TunerLoop:
         self._observers = list(observers)
         self._max_wait_s = max_wait_s
         self._delete_checkpoint = delete_checkpoint
+        self._annotate = annotate
         self._holder = f"{socket.gethostname()}:{os.getpid()}"
         self._anchor = clock.now()
         self._base_s = 0.0
@@ -195,6 +199,8 @@ class TunerLoop:
     def _interpret_news(self) -> None:
         for fact in self._backend.poll(self.core.state.cursors()):
             event = self.core.interpret(fact, self.moment())
+            if isinstance(event, ev.TrialReported) and self._annotate is not None:
+                event = replace(event, extra=self._annotate())
             if event is not None:
                 self._apply(event)
 

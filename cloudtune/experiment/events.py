@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from cloudtune.errors import StoreError
@@ -61,6 +61,8 @@ class TrialReported(Event):
     metrics: dict[str, Any]
     #: A :class:`~cloudtune.optimizer.scheduler.SchedulerDecision`.
     decision: str
+    #: What the tuner's own callbacks add to the row of results.
+    extra: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,9 @@ def encode(event: Event) -> str:
     """One line of JSON, no newline. Non-finite numbers are written as Python's json does (NaN, Infinity)."""
     record: dict[str, Any] = {"kind": event.kind, "schema": SCHEMA}
     for item in dataclasses.fields(event):
-        record[item.name] = getattr(event, item.name)
+        value = getattr(event, item.name)
+        if item.default_factory is dataclasses.MISSING or value:
+            record[item.name] = value
     return json.dumps(record, separators=(",", ":"), ensure_ascii=True)
 
 

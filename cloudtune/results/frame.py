@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterable, Sequence
-from itertools import repeat
+from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +77,7 @@ class ResultsBuilder:
 
     def _add_row(self, event: TrialReported) -> None:
         row, index = self.num_rows, self._attempt_index(event.trial_id, event.attempt)
-        for name, value in event.metrics.items():
+        for name, value in chain(event.metrics.items(), event.extra.items()):
             column = self._metrics.setdefault(name, [])
             column.extend(repeat(None, row - len(column)))  # rows that lacked it
             column.append(value)

@@ -16,6 +16,7 @@ from cloudtune.optimizer.baselines import GridSearch, RandomSearch
 from cloudtune.optimizer.scheduler import SchedulerDecision
 from cloudtune.paths import experiments_root
 from cloudtune.results.frame import read_results
+from cloudtune.results_callback import ExtraResultsComposer, StoreResultsCallback
 from cloudtune.stores.file import FileStore
 from cloudtune.testing.scripted_world import Fault
 from cloudtune.trial import Outcome, Status, Trial
@@ -345,3 +346,18 @@ def test_elapsed_time_is_recorded_while_nothing_happens() -> None:
     tuner.run()
     times = [event.elapsed_s for event in journal(tuner)]
     assert max(b - a for a, b in itertools.pairwise(times)) <= 31
+
+
+def test_extra_columns_are_recorded_with_the_reports() -> None:
+    class Running(ExtraResultsComposer):
+        def __call__(self, tuner: Tuner) -> dict[str, Any]:
+            return {"running": tuner.tuning_status.num_trials_running}
+
+        def keys(self) -> list[str]:
+            return ["running"]
+
+    tuner = simulated_tuner(FIVE, n_workers=2, callbacks=[StoreResultsCallback(extra_results_composer=Running())])
+    tuner.run()
+    results = read_results(tuner.paths.results)
+    assert list(results.running[:4]) == [2, 2, 2, 2]
+    assert [event.extra["running"] for event in kinds(tuner, "trial_reported")] == list(results.running)
