@@ -167,7 +167,7 @@ class Tuner:
             events = store.read()
             store.close()
             if events and events[-1].kind != "experiment_ended":
-                logger.info("Continuing %s (Tuner(resume=False) begins a new experiment).", folder.name)
+                logger.warning("Continuing %s (Tuner(resume=False) begins a new experiment).", folder.name)
                 return folder.name
         return None
 
