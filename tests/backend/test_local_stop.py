@@ -36,12 +36,13 @@ if os.fork() == 0:
     os._exit(0)
 os.wait()
 """
+STRIPPED_S = f"100.{os.getpid()}"  # no other process sleeps that long
 # Leaves the session, and nothing in its environment tells whose it was; its parent is alive.
-STRIPPED = """
+STRIPPED = f"""
 import os, sys
 if os.fork() == 0:
     os.setsid()
-    os.execve("/bin/sleep", ["sleep", "100"], {})
+    os.execv("/usr/bin/env", ["env", "-i", "/bin/sleep", "{STRIPPED_S}"])
 """
 
 
@@ -60,21 +61,25 @@ def test_stop_ends_everything(rig: Rig, before: str) -> None:
     backend = rig.open(rig.script(f"{before}\n{HANG}"))
     backend.start(trial())
     begun(rig, backend)
-    sleepers = sleeping()
+    if before == STRIPPED:
+        wait_for(sleeping)
     backend.stop(0, 0)
     reports, ends = run_until_ended(backend)
     assert ends[KEY].outcome is Outcome.stopped
     assert len(reports) == 1
     wait_for(lambda: not processes_of(rig.paths.dir))
-    wait_for(lambda: not (sleepers & sleeping()))
+    wait_for(lambda: not sleeping())
 
 
 def sleeping() -> set[int]:
-    """Living processes of ``sleep 100``, which the stripped ones become."""
+    """What the stripped ones become."""
     found = set()
     for entry in Path("/proc").iterdir():
         try:
-            if entry.name.isdecimal() and (entry / "cmdline").read_bytes() == b"sleep\x00100\x00":
+            if (
+                entry.name.isdecimal()
+                and (entry / "cmdline").read_bytes() == f"/bin/sleep\0{STRIPPED_S}\0".encode()
+            ):
                 found.add(int(entry.name))
         except OSError:
             continue

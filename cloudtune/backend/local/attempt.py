@@ -90,9 +90,11 @@ class Attempt:
     def facts(self, num_seen: int) -> list[Fact]:
         """Reports from number ``num_seen`` on, and the end."""
         self._num_seen = num_seen
-        if self._is_new and num_seen > self._num_reports and not self._lost_reason:
+        if self._is_new and num_seen > self._num_delivered and not self._lost_reason:
             self._lost_reason = f"It had run elsewhere: nothing is here of {num_seen} reports that are recorded."
             self._kill_at = float("-inf")
+            if self._end is not None:
+                self._end = self._judge()
         while self._reports and self._reports[0].seq < num_seen:
             self._reports.popleft()
         facts: list[Fact] = [] if self._lost_reason else list(self._reports)
