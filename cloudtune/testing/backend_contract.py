@@ -240,6 +240,19 @@ def check_unknown_attempt(rig: BackendRig) -> None:
     backend.close()
 
 
+def check_attempt_of_a_lost_machine(rig: BackendRig) -> None:
+    """The journal says that an attempt is running and has reported; nothing of it is on this machine. Were it run
+    again under the same number, its first reports would be taken for those that are recorded, and be lost."""
+    trial = Trial(0, rig.config(0, 5))
+    backend = rig.backend()
+    backend.start(trial)
+    watch = Watch(rig, backend, {_key(trial): 3})
+    watch.until_ended(_key(trial))
+    _equal(watch.ends[_key(trial)].outcome, Outcome.interrupted, "outcome")
+    _equal(watch.reports.get(_key(trial)), None, "reports")
+    backend.close()
+
+
 def check_wait_keeps_its_time(rig: BackendRig) -> None:
     backend = rig.backend()
     backend.poll({})
@@ -263,6 +276,7 @@ BACKEND_CHECKS: tuple[BackendCheck, ...] = (
     check_next_attempt,
     check_failure,
     check_unknown_attempt,
+    check_attempt_of_a_lost_machine,
     check_wait_keeps_its_time,
 )
 

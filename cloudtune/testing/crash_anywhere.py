@@ -46,6 +46,8 @@ class Laboratory:
         run_once: One life of the tuner: builds it anew (scheduler included) and runs it to the end.
         exact: Whether a disturbed run must give the same journal as an undisturbed one. False if times count
             (``max_wallclock_time``), since the time between the last recorded event and a crash is not recorded.
+        lose_disk: Cuts the newest disk back to what its ``durable()`` has promised; None: a machine that is
+            lost leaves its disk behind.
         max_calls: Calls to store and backend after which a life counts as running away.
     """
 
@@ -53,6 +55,7 @@ class Laboratory:
     make_disk: Callable[[], Disk]
     run_once: Callable[[ExperimentStore, TrialBackend, Clock], object]
     exact: bool = True
+    lose_disk: Callable[[], None] | None = None
     max_calls: int = 100_000
 
 
@@ -152,7 +155,9 @@ def crash_often(laboratory: Laboratory, rng: random.Random, mean_calls: float, m
     while not run.live(Fuse(int(rng.expovariate(1 / mean_calls) * patience), rng.choice(list(When)))):
         patience *= 1.05  # a life that is too short to get anywhere must not be the fate of all
         if rng.random() < machine:
-            run.world.lose_machine(recorded_reports(run.events()))
+            if laboratory.lose_disk is not None:
+                laboratory.lose_disk()
+            run.world.lose_machine(recorded_reports(run.events()), disk=laboratory.lose_disk is not None)
     return run.story()
 
 

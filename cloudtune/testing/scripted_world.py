@@ -129,20 +129,21 @@ class ScriptedWorld:
         if not callable(self.epoch_s):
             _check_positive("epoch_s", self.epoch_s)
 
-    def start(self, trial: Trial) -> None:
-        """Starts the attempt, unless it has been started before."""
+    def start(self, trial: Trial) -> bool:
+        """Starts the attempt, unless it has been started before. Returns whether it did."""
         key = AttemptKey(trial.trial_id, trial.attempt)
         known = self._attempts.get(key)
         if known is not None:
             if known.trial.config != trial.config:
                 self.violations.append(f"{key} was started again with another configuration: {trial.config}")
-            return
+            return False
         self._check_order(trial)
         self._reached[trial.trial_id] = self._level_reached(trial.trial_id)
         attempt = self._new_attempt(trial)
         self._attempts[key] = self._alive[key] = self._latest[trial.trial_id] = attempt
         self.launches.append(attempt.launch)
         self.most_running = max(self.most_running, len(self.running()))
+        return True
 
     def stop(self, key: AttemptKey) -> None:
         """Asks a process to end; does nothing if it has, or has been asked before."""
@@ -155,12 +156,19 @@ class ScriptedWorld:
         """What a script prints at ``level``."""
         return {**self.curve(config, level), self.resource_attr: level}
 
+    def kill(self, key: AttemptKey, reason: str) -> None:
+        """Ends a process at once; nothing of it is seen any more."""
+        attempt = self._attempts[key]
+        self._end(attempt, self.clock.now(), Outcome.interrupted, reason)
+        attempt.last_level, attempt.settled = 0, True
+
     def attempt(self, key: AttemptKey) -> Attempt | None:
         return self._attempts.get(key)
 
     def levels_reported(self, launch: Launch) -> list[int]:
         """Levels that a process has reported until now (and that were not lost with its machine)."""
-        return self._attempts[AttemptKey(launch.trial_id, launch.attempt)].levels(self.clock.now())
+        attempt = self._attempts.get(AttemptKey(launch.trial_id, launch.attempt))
+        return attempt.levels(self.clock.now()) if attempt is not None else []
 
     def running(self) -> list[AttemptKey]:
         """Attempts whose process is alive: orphans, if no tuner is."""
@@ -173,9 +181,9 @@ class ScriptedWorld:
         self._alive = {key: self._alive[key] for key, instant in instants.items() if instant is not None}
         return min((instant for instant in instants.values() if instant is not None), default=None)
 
-    def lose_machine(self, recorded: Mapping[AttemptKey, int]) -> None:
+    def lose_machine(self, recorded: Mapping[AttemptKey, int], disk: bool = False) -> None:
         """All processes die at once, and reports beyond the ``recorded`` number of each attempt are lost.
-        Checkpoints survive."""
+        Checkpoints survive. With ``disk``, nothing else does: nobody knows that an attempt has ever run."""
         now = self.clock.now()
         for key in self.running():
             attempt = self._attempts[key]
@@ -184,12 +192,23 @@ class ScriptedWorld:
             self._end(attempt, now, Outcome.interrupted, "its machine was lost")
             attempt.last_level = attempt.launch.from_level + kept
             attempt.settled = True
+        if disk:
+            for trial_id in self._latest:
+                self._settle(trial_id)
+                self._reached[trial_id] = self._level_reached(trial_id)
+            for known in (self._attempts, self._alive, self._latest, self._acknowledged):
+                known.clear()
+            self.strict_attempts = False
 
     def acknowledge(self, trial_id: int, level: int) -> None:
         reached = self._level_reached(trial_id)
         if level > max(reached, self._acknowledged.get(trial_id, 0)):
             self.violations.append(f"level {level} of trial {trial_id} was acknowledged, {reached} is reached")
-        self._acknowledged[trial_id] = max(level, self._acknowledged.get(trial_id, 0))
+        level = self._acknowledged[trial_id] = max(level, self._acknowledged.get(trial_id, 0))
+        self._settle(trial_id)
+        stored = self._checkpoints.setdefault(trial_id, set())
+        oldest = max((known for known in stored if known <= level), default=0)
+        stored -= {known for known in stored if known < oldest}
 
     def copy_checkpoint(self, source: int, target: int) -> None:
         self._settle(source)
@@ -205,7 +224,7 @@ class ScriptedWorld:
     def _level_reached(self, trial_id: int) -> int:
         latest = self._latest.get(trial_id)
         if latest is None:
-            return 0
+            return self._reached.get(trial_id, 0)
         levels = latest.levels(self.clock.now())
         return max([*levels, latest.launch.from_level, self._reached.get(trial_id, 0)])
 

@@ -123,6 +123,39 @@ def file_disk() -> Disk:
     return life
 
 
+class LaggingStore(MemoryStore):
+    """Copies to a safe place after a while: the last append is not there yet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._safe = 0
+
+    def append(self, events: Sequence[Event]) -> None:
+        safe = super().durable()
+        super().append(events)
+        self._safe = safe
+
+    def durable(self) -> int:
+        return self._safe
+
+    def lose(self) -> None:
+        del self._lines[self._safe :]
+
+
+class LaggingDisk:
+    """``make_disk`` and ``lose_disk`` of a laboratory."""
+
+    def __init__(self) -> None:
+        self._newest = LaggingStore()
+
+    def make(self) -> Disk:
+        store = self._newest = LaggingStore()
+        return lambda: store
+
+    def lose(self) -> None:
+        self._newest.lose()
+
+
 class Shutdown:
     """An observer that asks the loop to end after some turns, as SIGTERM does."""
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from crash_lab import MAX_LEVEL, Promoting, file_disk, laboratory
+from crash_lab import MAX_LEVEL, LaggingDisk, Promoting, file_disk, laboratory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,7 +16,14 @@ from cloudtune.experiment.core import CoreOptions
 from cloudtune.optimizer.baselines import ASHA, GridSearch, RandomSearch
 from cloudtune.optimizer.scheduler import Scheduler, SchedulerDecision
 from cloudtune.optimizer.schedulers.successive_halving import SuccessiveHalvingScheduler
-from cloudtune.testing.crash_anywhere import Laboratory, crash_anywhere, error_anywhere, problems_of, relay
+from cloudtune.testing.crash_anywhere import (
+    Laboratory,
+    crash_anywhere,
+    crash_often,
+    error_anywhere,
+    problems_of,
+    relay,
+)
 from cloudtune.testing.scripted_world import Fault
 from cloudtune.trial import Outcome
 
@@ -131,6 +138,18 @@ def test_asked_to_end_again_and_again(scheduler: str, world: str) -> None:
         assert len(story.lives) > 2
 
 
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_machine_is_lost_with_its_disk(scheduler: str, world: str) -> None:
+    """Again and again. The next one has the checkpoints, and a journal whose last lines are missing."""
+    for seed in range(3):
+        disk = LaggingDisk()
+        lab = laboratory(SCHEDULERS[scheduler], make_disk=disk.make, max_trials=9, **WORLDS[world])
+        lab.lose_disk = disk.lose
+        story = crash_often(lab, random.Random(seed), mean_calls=12.0, machine=1.0)
+        assert problems_of(story) == []
+
+
 def random_laboratory(rng: random.Random) -> Laboratory:
     faults = [
         Fault(trial, attempt, rng.randint(1, 9), rng.choice([Outcome.failed, Outcome.interrupted]))
@@ -140,6 +159,7 @@ def random_laboratory(rng: random.Random) -> Laboratory:
     ]
     options = CoreOptions(
         n_workers=rng.randint(1, 5),
+        asynchronous_scheduling=rng.random() < 0.8,
         max_failures=rng.choice([0, 1, 5]),
         wait_trial_completion_when_stopping=rng.random() < 0.5,
         start_jobs_without_delay=rng.random() < 0.5,
