@@ -18,7 +18,13 @@ from cloudtune.emulator.faults import InterruptRule
 from cloudtune.errors import MissingExtra
 
 if TYPE_CHECKING:
-    from cloudtune.emulator.daemon import EmulatorHandle, daemon_status, ensure_running, stop_daemon
+    from cloudtune.emulator.daemon import (
+        EmulatorHandle,
+        daemon_status,
+        ensure_running,
+        running_daemon,
+        stop_daemon,
+    )
     from cloudtune.emulator.server import SageMakerEmulator
 
 __all__ = [
@@ -27,6 +33,7 @@ __all__ = [
     "SageMakerEmulator",
     "daemon_status",
     "ensure_running",
+    "running_daemon",
     "stop_daemon",
 ]
 
@@ -35,6 +42,7 @@ _LAZY = {
     "EmulatorHandle": "cloudtune.emulator.daemon",
     "daemon_status": "cloudtune.emulator.daemon",
     "ensure_running": "cloudtune.emulator.daemon",
+    "running_daemon": "cloudtune.emulator.daemon",
     "stop_daemon": "cloudtune.emulator.daemon",
 }
 

@@ -108,6 +108,12 @@ def ensure_running(idle_s: float = 1800.0) -> EmulatorHandle:
         return _start(idle_s)
 
 
+def running_daemon() -> EmulatorHandle | None:
+    """The user's emulator in the background; None if none answers. Starts nothing."""
+    found = _find()
+    return None if found is None else found[0]
+
+
 def stop_daemon() -> bool:
     """Ends the emulator in the background; whether there was one."""
     with _locked():
@@ -119,14 +125,8 @@ def stop_daemon() -> bool:
 
 def daemon_status() -> JsonObject | None:
     """Facts about the emulator in the background; None if there is none."""
-    found = _find()
-    return None if found is None else found[0].health()
-
-
-def running_daemon() -> EmulatorHandle | None:
-    """The emulator in the background, if there is one; starts none."""
-    found = _find()
-    return None if found is None else found[0]
+    handle = running_daemon()
+    return None if handle is None else handle.health()
 
 
 def write_record(path: Path, endpoint_url: str) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from emulator_rig import Rig, eventually
 
-from cloudtune.emulator import InterruptRule, daemon_status, ensure_running, stop_daemon
+from cloudtune.emulator import InterruptRule, daemon_status, ensure_running, running_daemon, stop_daemon
 from cloudtune.emulator.__main__ import main
 from cloudtune.errors import CloudtuneError, InvalidRequest, MissingExtra, SpecError, Unreachable
 
@@ -28,6 +28,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def test_one_is_shared_and_can_be_stopped(root: Path) -> None:
     assert daemon_status() is None
+    assert running_daemon() is None
     found = []
     threads = [threading.Thread(target=lambda: found.append(ensure_running())) for _ in range(3)]
     for thread in threads:
@@ -36,6 +37,7 @@ def test_one_is_shared_and_can_be_stopped(root: Path) -> None:
         thread.join()
     assert len(set(found)) == 1
     handle = found[0]
+    assert running_daemon() == handle
     status = daemon_status()
     assert status is not None
     assert status["pid"] == handle.pid != os.getpid()
