@@ -14,9 +14,9 @@ from pathlib import Path
 
 from cloudtune.aws.objects import S3Objects
 from cloudtune.clock import Clock, WallClock
-from cloudtune.errors import AwsError
+from cloudtune.errors import CloudtuneError, StoreError, Throttled, Unreachable
 from cloudtune.experiment.events import Event
-from cloudtune.paths import ExperimentPaths, S3Uri
+from cloudtune.paths import ExperimentPaths, S3Uri, write_atomic
 from cloudtune.stores.file import FileStore
 
 logger = logging.getLogger(__name__)
@@ -28,8 +28,12 @@ _BATCH_S = 0.1
 _RETRY_S = 1.0
 #: Trials' output is uploaded this often, seconds.
 _LOGS_S = 10.0
+#: Larger ones are uploaded at the end alone.
+_MAX_GROWING_LOG_BYTES = 16 << 20
 #: How long the end of a session waits for S3, seconds.
 _FLUSH_S = 60.0
+#: Exists while journal and metadata are being fetched: what is here then may be a part.
+_RESTORING = ".restoring"
 
 
 class MirroredStore:
@@ -64,14 +68,25 @@ class MirroredStore:
         self._uploaded: dict[Path, tuple[int, int]] = {}
         self._durable = 0
         self._error_logged = False
+        self._flushed = True
         self._logs_due = 0.0
 
     def open(self, holder: str) -> None:
-        """Takes the experiment, restored if need be."""
+        """Takes the experiment, restored if need be.
+
+        Raises:
+            AwsError: S3 does not let us read or write, which had better be known now than after hours.
+        """
         self.restore()
         self._store.open(holder)
-        self._durable = self._store.durable() if self._restored_all() else 0
+        try:
+            self._try_to_write()
+            self._durable = self._store.durable() if self._restored_all() else 0
+        except BaseException:
+            self._store.close()
+            raise
         self._closing.clear()
+        self._flushed = False
         self._thread = threading.Thread(target=self._upload_until_closed, name="cloudtune-mirror", daemon=True)
         self._thread.start()
 
@@ -87,29 +102,47 @@ class MirroredStore:
         return self._durable
 
     def close(self) -> None:
-        """Uploads the rest, for a minute at most if S3 does not answer."""
+        """Uploads the rest, for a minute at most if S3 does not answer.
+
+        Raises:
+            StoreError: S3 lacks the end of the experiment: it must not look complete.
+        """
         self._store.close()
         thread, self._thread = self._thread, None
-        if thread is not None:
-            self._closing.set()
-            self._news.set()
-            thread.join(_FLUSH_S)
-            if thread.is_alive():
-                logger.error("S3 did not take the last state within %.0f s: %s", _FLUSH_S, self._state)
+        if thread is None:
+            return
+        self._closing.set()
+        self._news.set()
+        thread.join(_FLUSH_S)
+        if not self._flushed:
+            raise StoreError(
+                f"S3 did not take the last state of {self._paths.name} within {_FLUSH_S:.0f} s: {self._state} is "
+                f"complete up to event {self._durable} only.",
+                "Look for the reason in the job's log, and launch again: the experiment continues from there.",
+            )
 
     def restore(self) -> None:
         """If this machine has nothing of the experiment, fetches journal and metadata from S3."""
-        if any(self._paths.journal.glob("*.jsonl")):
+        marker = self._paths.dir / _RESTORING
+        if any(self._paths.journal.glob("*.jsonl")) and not marker.exists():
             return
+        write_atomic(marker, "")
         fetched = self._objects.download_missing(
             self._state,
             self._paths.dir,
             include=lambda name: name == self._paths.metadata.name or _is_segment(name),
         )
+        marker.unlink()
         if fetched:
             logger.info("Restored %d files of %s from %s.", len(fetched), self._paths.name, self._state)
             for path in fetched:
                 self._uploaded[path] = _version(path)
+
+    def _try_to_write(self) -> None:
+        try:
+            self._upload(self._paths.metadata, self._state / self._paths.metadata.name)
+        except (Unreachable, Throttled) as error:
+            logger.warning("S3 does not answer; tuning begins, and uploading is retried. %s", error)
 
     def _restored_all(self) -> bool:
         """Whether S3 has every event that is on disk: what has just been fetched, and nothing else."""
@@ -123,29 +156,36 @@ class MirroredStore:
             if not self._closing.is_set():
                 self._closing.wait(_BATCH_S)
             self._news.clear()
-            if not self._try_upload(final=False):
+            if not self._try_upload():
                 self._closing.wait(_RETRY_S)
                 self._news.set()
         deadline = self._clock.now() + _FLUSH_S
-        while not self._try_upload(final=True) and self._clock.now() < deadline:
+        self._logs_due = 0.0
+        while not (flushed := self._try_upload(final=True)) and self._clock.now() < deadline:
             self._clock.sleep(_RETRY_S)
+        self._flushed = flushed
 
-    def _try_upload(self, final: bool) -> bool:
+    def _try_upload(self, final: bool = False) -> bool:
+        """Whether S3 has the state as it is now. Whatever goes wrong is tried again: a thread that dies would
+        leave the state here alone."""
         try:
             self._upload_journal()
             for path in (self._paths.metadata, self._paths.results, self._paths.snapshot):
                 self._upload(path, self._state / path.name)
-            self._upload_logs(final)
-        except (AwsError, OSError) as error:
+        except (CloudtuneError, OSError) as error:
             if not self._error_logged:
                 logger.warning(
                     "S3 does not take the state now; tuning goes on, and uploading is retried. %s", error
                 )
             self._error_logged = True
             return False
+        except Exception:
+            logger.exception("Uploading the state failed unexpectedly; it is retried.")
+            return False
         if self._error_logged:
             logger.info("S3 has the state again.")
         self._error_logged = False
+        self._try_upload_logs(final)
         return True
 
     def _upload_journal(self) -> None:
@@ -156,7 +196,7 @@ class MirroredStore:
                     content = file.read(segment.num_bytes)  # whole lines: what is being written is not seen
                 self._objects.put(self._state / "journal" / segment.path.name, content)
                 self._uploaded[segment.path] = version
-            self._durable = segment.first_event + segment.num_events
+            self._durable = max(self._durable, segment.first_event + segment.num_events)
 
     def _upload(self, path: Path, target: S3Uri) -> None:
         if not path.exists():
@@ -166,13 +206,34 @@ class MirroredStore:
             self._objects.upload(path, target)
             self._uploaded[path] = version
 
-    def _upload_logs(self, final: bool) -> None:
+    def _try_upload_logs(self, final: bool) -> None:
+        """Output is for people: it never keeps the state waiting."""
         now = self._clock.now()
-        if self._logs is None or (now < self._logs_due and not final):
+        if self._logs is None or now < self._logs_due:
             return
-        for path in _outputs(self._paths):
-            self._upload(path, self._logs / path.parent.name / path.name)
         self._logs_due = now + _LOGS_S
+        try:
+            for path in _outputs(self._paths):
+                self._upload_output(path, self._logs / path.parent.name / path.name, final)
+                if self._news.is_set() and not final:
+                    self._logs_due = 0.0  # the state first; what is uploaded already is not uploaded again
+                    return
+        except (CloudtuneError, OSError) as error:
+            logger.warning("The trials' output cannot be uploaded now: %s", error)
+
+    def _upload_output(self, path: Path, target: S3Uri, final: bool) -> None:
+        """What is there now of a file that grows."""
+        version = _version(path)
+        if self._uploaded.get(path) == version:
+            return
+        if version[0] <= _MAX_GROWING_LOG_BYTES:
+            with path.open("rb") as file:
+                self._objects.put(target, file.read(version[0]))
+        elif final:
+            self._objects.upload(path, target)
+        else:
+            return
+        self._uploaded[path] = version
 
 
 def _is_segment(name: str) -> bool:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any
@@ -27,21 +28,57 @@ _FAILURE_CHARS = 1024
 _PIP_TIMEOUT_S = 1800
 
 
+class StopSignal:
+    """Remembers that the job is to end, and tells whoever runs for it.
+
+    Process 1 ignores signals that it has no handler for, so this one is installed before anything else begins.
+    """
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self._process: subprocess.Popen[Any] | None = None
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+
+    def follow(self, process: subprocess.Popen[Any]) -> None:
+        """From now on ``process`` is told; at once if the signal has come already."""
+        self._process = process
+        if self.number is not None:
+            self._tell(self.number)
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        print(f"Signal {signal.Signals(number).name}: the tuner is asked to end.", flush=True)
+        self.number = number
+        self._tell(number)
+
+    def _tell(self, number: int) -> None:
+        # Not Popen.send_signal: it would reap the process, which _wait would then miss.
+        if self._process is not None and self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.kill(self._process.pid, number)
+
+
 def main() -> int:
     """Returns the tuner's exit code."""
+    stop = StopSignal()
     code = layout.code_folder()
     try:
-        _install(code / layout.REQUIREMENTS)
-        return _run(_command(code), code)
+        _install(code / layout.REQUIREMENTS, stop)
+        if stop.number is not None:
+            return 128 + stop.number
+        return _run(_command(code), code, stop)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
-        _write_failure(f"The tuning job could not be set up: {error}")
+        text = f"The tuning job could not be set up: {error}"
+        print(text, file=sys.stderr, flush=True)
+        _write_failure(text)
         return 1
 
 
 def _command(code: Path) -> list[str]:
-    command = json.loads(os.environ[layout.ENV_COMMAND])
-    if not command or not all(isinstance(part, str) for part in command):
-        raise ValueError(f"{layout.ENV_COMMAND} must be a JSON list of strings, not {command!r}.")
+    text = os.environ.get(layout.ENV_COMMAND, "null")
+    command = json.loads(text)
+    if not isinstance(command, list) or not command or not all(isinstance(part, str) for part in command):
+        raise ValueError(f"{layout.ENV_COMMAND} must be a JSON list of strings, not {text}.")
     script = code / command[0]
     if not script.is_file():
         raise ValueError(f"The code archive has no {command[0]}.")
@@ -52,7 +89,7 @@ def _arguments() -> list[str]:
     """The job's hyperparameters as an argument vector. Values are JSON, as SageMaker's own toolkit has them."""
     path = layout.ml_root() / "input" / "config" / "hyperparameters.json"
     arguments: list[str] = []
-    for name, text in sorted(json.loads(path.read_text()).items()) if path.exists() else []:
+    for name, text in sorted(json.loads(path.read_text(encoding="utf-8")).items()) if path.exists() else []:
         try:
             value: Any = json.loads(text)
         except ValueError:
@@ -61,19 +98,23 @@ def _arguments() -> list[str]:
     return arguments
 
 
-def _install(requirements: Path) -> None:
+def _install(requirements: Path, stop: StopSignal) -> None:
     """Installs what is missing; a container that has all of it starts at once."""
-    lines = requirements.read_text().splitlines() if requirements.exists() else []
+    lines = requirements.read_text(encoding="utf-8").splitlines() if requirements.exists() else []
     if all(_is_satisfied(line) for line in lines):
         return
     print(f"Installing {requirements} ...", flush=True)
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    done = subprocess.run(
-        [*pip, "-r", str(requirements)], stderr=subprocess.PIPE, text=True, timeout=_PIP_TIMEOUT_S, check=False
-    )
-    sys.stderr.write(done.stderr)
-    if done.returncode != 0:
-        raise ValueError(f"pip could not install the requirements: {done.stderr.strip()[-600:]}")
+    with subprocess.Popen([*pip, "-r", str(requirements)], stderr=subprocess.PIPE) as process:
+        stop.follow(process)
+        try:
+            errors = process.communicate(timeout=_PIP_TIMEOUT_S)[1].decode(errors="replace")
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+    sys.stderr.write(errors)
+    if process.returncode != 0 and stop.number is None:
+        raise ValueError(f"pip could not install the requirements: {errors.strip()[-600:]}")
 
 
 def _is_satisfied(line: str) -> bool:
@@ -96,26 +137,20 @@ def _is_satisfied(line: str) -> bool:
         return False
 
 
-def _run(command: list[str], code: Path) -> int:
+def _run(command: list[str], code: Path, stop: StopSignal) -> int:
     environment = dict(os.environ)
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(code), environment.get("PYTHONPATH", "")]))
     environment["CLOUDTUNE_FOLDER"] = str(layout.experiments_folder())
     layout.experiments_folder().mkdir(parents=True, exist_ok=True)
     layout.checkpoints_folder().mkdir(parents=True, exist_ok=True)
     process = subprocess.Popen(command, env=environment, cwd=code, stderr=subprocess.PIPE, start_new_session=True)
-
-    def pass_on(number: int, _frame: FrameType | None) -> None:
-        print(f"Signal {signal.Signals(number).name}: the tuner is asked to end.", flush=True)
-        process.send_signal(number)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, pass_on)
+    stop.follow(process)
     tail: deque[str] = deque(maxlen=40)
     reader = threading.Thread(target=_copy, args=(process.stderr, tail), daemon=True)
     reader.start()
     returncode = _wait(process)
     reader.join(timeout=5)
-    if returncode != 0:
+    if returncode != 0 and stop.number is None:
         _write_failure("".join(tail).strip() or f"The tuner ended with exit code {returncode}.")
     return returncode if returncode >= 0 else 128 - returncode
 
@@ -143,8 +178,7 @@ def _write_failure(text: str) -> None:
     """The end matters most: that is where an error says what it is."""
     path = layout.failure_file()
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text[-_FAILURE_CHARS:])
-    print(text, file=sys.stderr, flush=True)
+    path.write_text(text[-_FAILURE_CHARS:], encoding="utf-8")
 
 
 if __name__ == "__main__":
