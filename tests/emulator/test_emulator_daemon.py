@@ -68,9 +68,9 @@ def test_one_is_shared_and_can_be_stopped(root: Path) -> None:
 
 
 def test_it_ends_by_itself_when_idle_and_not_before(root: Path) -> None:
-    handle = ensure_running(idle_s=0.3)
+    handle = ensure_running(idle_s=1.5)
     rig = Rig(handle.endpoint_url, handle.role_arn)
-    rig.submit("keeps-it-alive", "time.sleep(1)\nopen(ROOT + '/checkpoints/done', 'w').write('1')")
+    rig.submit("keeps-it-alive", "time.sleep(2.5)\nopen(ROOT + '/checkpoints/done', 'w').write('1')")
     record = root / ".emulator" / "daemon.json"
     eventually(lambda: not record.exists(), "it has ended")
     assert daemon_status() is None

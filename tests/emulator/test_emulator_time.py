@@ -32,7 +32,7 @@ def fast() -> Iterator[SageMakerEmulator]:
 
 def test_limits_pass_faster(fast: SageMakerEmulator) -> None:
     rig = Rig(fast.endpoint_url, fast.role_arn)
-    rig.submit("deaf", DEAF, StoppingCondition={"MaxRuntimeInSeconds": 900})  # 1.5 s, and 0.2 s of grace
+    rig.submit("deaf", DEAF, StoppingCondition={"MaxRuntimeInSeconds": 1800})  # 3 s, and 0.2 s of grace
     limits = {"MaxRuntimeInSeconds": 300, "MaxWaitTimeInSeconds": 300}
     rig.submit("never-launched", "", spot=True, StoppingCondition=limits)
     waiting = rig.ended("never-launched")
