@@ -179,7 +179,8 @@ class TunerLoop:
                 self._acknowledge(trial_id, state.level)
         for trial_id in list(self.core.state.running):
             state = self.core.state.trials[trial_id]
-            self._backend.start(state.trial)
+            # With no report recorded, it may never have been started.
+            (self._backend.adopt if state.cursor > 0 else self._backend.start)(state.trial)
             if state.stop_requested:
                 self._backend.stop(trial_id, state.trial.attempt)
 

@@ -114,7 +114,9 @@ class ExperimentCore:
 
     def _interpret_end(self, fact: AttemptEnded, state: TrialState, moment: Moment) -> ev.TrialEnded:
         outcome, reason = fact.outcome, fact.reason
-        if state.stop_requested and state.wanted is not None:
+        if state.wanted is Outcome.interrupted and self._ends_by_itself(state):
+            outcome = Outcome.completed  # it was asked to end when it had nothing more to do
+        elif state.stop_requested and state.wanted is not None:
             outcome = state.wanted
         elif state.wanted is Outcome.paused and outcome is Outcome.completed:
             outcome = Outcome.paused

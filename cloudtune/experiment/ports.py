@@ -76,6 +76,12 @@ class TrialBackend(Protocol):
         """
         ...
 
+    def adopt(self, trial: Trial) -> None:
+        """Takes over attempt ``trial.attempt``, which has reported already, from an earlier tuner. Never runs it:
+        what it has printed since is not to be mixed with a second run. If it is nowhere to be found, :meth:`poll`
+        says that it was interrupted."""
+        ...
+
     def poll(self, seen: Mapping[AttemptKey, int]) -> list[Fact]:
         """News of the attempts in ``seen``, which maps each running one to the number of its reports that
         are recorded already.

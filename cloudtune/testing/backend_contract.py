@@ -159,7 +159,7 @@ def check_cursor(rig: BackendRig) -> None:
     watch = _begin(rig, trial)
     watch.until_ended(_key(trial))
     later = Watch(rig, rig.backend(), {_key(trial): 3})
-    later.backend.start(trial)
+    later.backend.adopt(trial)
     later.until_ended(_key(trial))
     _equal(later.reports.get(_key(trial)), [4], "reports beyond the third")
     later.backend.close()
@@ -245,7 +245,7 @@ def check_attempt_of_a_lost_machine(rig: BackendRig) -> None:
     again under the same number, its first reports would be taken for those that are recorded, and be lost."""
     trial = Trial(0, rig.config(0, 5))
     backend = rig.backend()
-    backend.start(trial)
+    backend.adopt(trial)
     watch = Watch(rig, backend, {_key(trial): 3})
     watch.until_ended(_key(trial))
     _equal(watch.ends[_key(trial)].outcome, Outcome.interrupted, "outcome")

@@ -14,6 +14,7 @@ from cloudtune.testing.scripted_world import ScriptedWorld
 #: Calls at which a tuner may die.
 STORE_CALLS = ("open", "append", "read", "durable", "close")
 BACKEND_CALLS = (
+    "adopt",
     "open",
     "start",
     "poll",

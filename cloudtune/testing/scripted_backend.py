@@ -21,16 +21,16 @@ class ScriptedBackend:
         self._world = world
         #: When last asked for news; None: never, so that there may be some.
         self._polled: float | None = None
-        #: Started by this backend, not polled yet.
-        self._new: set[AttemptKey] = set()
 
     def open(self, context: BackendContext) -> None:
         levels = context.rung_levels
         self._world.checkpoint_levels = None if levels is None else frozenset(levels)
 
     def start(self, trial: Trial) -> None:
-        if self._world.start(trial):
-            self._new.add(AttemptKey(trial.trial_id, trial.attempt))
+        self._world.start(trial)
+
+    def adopt(self, trial: Trial) -> None:
+        """Nothing to do: the world knows its attempts."""
 
     def poll(self, seen: Mapping[AttemptKey, int]) -> list[Fact]:
         """News in the order in which they happened."""
@@ -38,9 +38,6 @@ class ScriptedBackend:
         self._polled = now
         news: list[tuple[float, Fact]] = []
         for key, count in seen.items():
-            if key in self._new and count > 0:
-                self._world.kill(key, f"it had run elsewhere: nothing is here of {count} reports")
-            self._new.discard(key)
             attempt = self._world.attempt(key)
             if attempt is None:
                 lost = AttemptEnded(key.trial_id, key.attempt, Outcome.interrupted, "nothing is known of it")

@@ -156,12 +156,6 @@ class ScriptedWorld:
         """What a script prints at ``level``."""
         return {**self.curve(config, level), self.resource_attr: level}
 
-    def kill(self, key: AttemptKey, reason: str) -> None:
-        """Ends a process at once; nothing of it is seen any more."""
-        attempt = self._attempts[key]
-        self._end(attempt, self.clock.now(), Outcome.interrupted, reason)
-        attempt.last_level, attempt.settled = 0, True
-
     def attempt(self, key: AttemptKey) -> Attempt | None:
         return self._attempts.get(key)
 

@@ -267,8 +267,7 @@ def test_an_attempt_that_ran_on_a_lost_machine_is_interrupted_not_repeated(rig: 
     """Reports are recorded, nothing is on disk: the count of reports would begin anew and swallow some."""
     backend = rig.open(rig.script(WAITS))
     (rig.root / "go").touch()
-    backend.start(trial())
-    wait_for(lambda: rig.trial_paths().exit_code(0).exists())  # it may have caught up by the first poll
+    backend.adopt(trial())
     reports, ends = run_until_ended(backend, seen_before=1)
     assert reports == []
     assert ends[KEY].outcome is Outcome.interrupted

@@ -146,7 +146,7 @@ def test_machine_is_lost_with_its_disk(scheduler: str, world: str) -> None:
         disk = LaggingDisk()
         lab = laboratory(SCHEDULERS[scheduler], make_disk=disk.make, max_trials=9, **WORLDS[world])
         lab.lose_disk = disk.lose
-        story = crash_often(lab, random.Random(seed), mean_calls=12.0, machine=1.0)
+        story = crash_often(lab, random.Random(seed), mean_calls=12.0, machine=0.5)
         assert problems_of(story) == []
 
 

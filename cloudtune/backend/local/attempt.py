@@ -30,7 +30,7 @@ class Attempt:
         record: Its start record.
         process: What runs it; None if nothing does any more.
         parse: Returns the report in a line.
-        is_new: This backend has started it, so that nobody can know more of its reports than we.
+        is_new: This backend has started it.
     """
 
     def __init__(
@@ -59,7 +59,6 @@ class Attempt:
         self._kill_at: float | None = None
         self._settle_until: float | None = None
         self._final_size: int | None = None
-        self._lost_reason = ""
         self._end: AttemptEnded | None = None
         self._end_delivered = False
 
@@ -90,14 +89,9 @@ class Attempt:
     def facts(self, num_seen: int) -> list[Fact]:
         """Reports from number ``num_seen`` on, and the end."""
         self._num_seen = num_seen
-        if self._is_new and num_seen > self._num_delivered and not self._lost_reason:
-            self._lost_reason = f"It had run elsewhere: nothing is here of {num_seen} reports that are recorded."
-            self._kill_at = float("-inf")
-            if self._end is not None:
-                self._end = self._judge()
         while self._reports and self._reports[0].seq < num_seen:
             self._reports.popleft()
-        facts: list[Fact] = [] if self._lost_reason else list(self._reports)
+        facts: list[Fact] = list(self._reports)
         self._num_delivered = self._num_reports
         if self._end is not None:
             facts.append(self._end)
@@ -186,8 +180,6 @@ class Attempt:
     def _judge(self) -> AttemptEnded:
         code = process.recorded_exit_code(self._paths.exit_code(self.key.attempt))
         of_shell = self._process.exit_code() if self._process is not None else None
-        if self._lost_reason:
-            return self._ended(Outcome.interrupted, self._lost_reason, code)
         if self._stop_asked:
             return self._ended(Outcome.stopped, "", 128 - of_shell if code is None and of_shell else code)
         if code is None:

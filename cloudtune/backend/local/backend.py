@@ -94,9 +94,11 @@ class LocalBackend:
         """The training script."""
         return arguments.script_of(self._words)
 
-    def set_entrypoint(self, entry_point: EntryPoint) -> None:
-        """Replaces the training script, as after a move to another machine. For backends that are not open."""
-        self._words = arguments.check_entry_point(entry_point)
+    def set_entrypoint(self, script: str | os.PathLike[str]) -> None:
+        """Replaces the training script, as after a move to another machine; other words of a command stay. For
+        backends that are not open."""
+        old = str(self.entrypoint_path())
+        self._words = tuple(os.fspath(script) if str(Path(word)) == old else word for word in self._words)
 
     def metadata(self) -> dict[str, Any]:
         script = self.entrypoint_path()
@@ -121,10 +123,16 @@ class LocalBackend:
         if key in session.attempts:
             return
         paths = self._paths(trial.trial_id)
-        if paths.claim(trial.attempt).exists() or paths.exit_code(trial.attempt).exists():
+        has_run = _has_run(paths, trial.attempt)
+        session.attempts[key] = self._adopted(key, paths) if has_run else self._started(trial, key, paths)
+
+    def adopt(self, trial: Trial) -> None:
+        """See :meth:`TrialBackend.adopt`."""
+        session = self._opened()
+        key = AttemptKey(trial.trial_id, trial.attempt)
+        paths = self._paths(trial.trial_id)
+        if key not in session.attempts and _has_run(paths, trial.attempt):
             session.attempts[key] = self._adopted(key, paths)
-        else:
-            session.attempts[key] = self._started(trial, key, paths)
 
     def poll(self, seen: Mapping[AttemptKey, int]) -> list[Fact]:
         """See :meth:`TrialBackend.poll`."""
@@ -273,6 +281,10 @@ class LocalBackend:
         if session.pool is not None:
             environment[gpus.CUDA_VISIBLE_DEVICES] = ",".join(record.gpus)
         return environment
+
+
+def _has_run(paths: TrialPaths, attempt: int) -> bool:
+    return paths.claim(attempt).exists() or paths.exit_code(attempt).exists()
 
 
 def _check_writable(folder: Path) -> None:
