@@ -24,8 +24,10 @@ CODE_CHANNEL = "cloudtune"
 CODE_ARCHIVE = "code.tar.gz"
 #: File in the archive: merged requirements of tuner and training script.
 REQUIREMENTS = "requirements.txt"
-#: Folder of the archive with a pickled tuner and its training script (RemoteLauncher).
-TUNER_FOLDER = "tuner"
+#: RemoteLauncher: the pickled tuner in the archive, the folder of its training script, and what runs them.
+TUNER_SNAPSHOT = "tuner/tuner.dill"
+SCRIPT_FOLDER = "tuner/script"
+RUN_TUNER = "cloudtune/remote/run_tuner.py"
 CHECKPOINTS_PATH = "/opt/ml/checkpoints"
 
 _CODE = "/opt/ml/cloudtune/code"

@@ -216,8 +216,8 @@ class MirroredStore:
             for path in _outputs(self._paths):
                 self._upload_output(path, self._logs / path.parent.name / path.name, final)
                 if self._news.is_set() and not final:
-                    self._logs_due = 0.0  # the state first; what is uploaded already is not uploaded again
-                    return
+                    self._news.clear()
+                    self._upload_journal()
         except (CloudtuneError, OSError) as error:
             logger.warning("The trials' output cannot be uploaded now: %s", error)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import cloudtune
-from cloudtune import constants
+from cloudtune import constants, names
 from cloudtune.instance_info import price_per_hour
 from cloudtune.job_spec import TrainingJobSpec
 from cloudtune.paths import S3ExperimentPaths, S3Uri
@@ -38,6 +38,7 @@ class JobResources:
         environment: Added to the job's.
         subnets, security_group_ids: To run in a VPC.
         volume_kms_key: Encrypts the disk.
+        checkpoint_s3_uri: Overrides where the platform keeps the trials' checkpoints.
     """
 
     instance_type: str
@@ -53,6 +54,7 @@ class JobResources:
     subnets: Sequence[str] = ()
     security_group_ids: Sequence[str] = ()
     volume_kms_key: str | None = None
+    checkpoint_s3_uri: str | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ class TuningJob:
         wallclock_s: How long it tunes; None: unknown.
         n_workers: Trials at the same time.
         store_logs: Upload the trials' output.
+        metric_definitions: Name to regular expression, for the console's plots.
     """
 
     name: str
@@ -80,6 +83,7 @@ class TuningJob:
     wallclock_s: float | None
     n_workers: int
     store_logs: bool = False
+    metric_definitions: Mapping[str, str] = field(default_factory=dict)
 
 
 def tuning_job_spec(job: TuningJob, resources: JobResources, region: str) -> TrainingJobSpec:
@@ -110,14 +114,22 @@ def tuning_job_spec(job: TuningJob, resources: JobResources, region: str) -> Tra
         max_wait_s=resources.max_wait_s,
         spot=resources.spot,
         keep_alive_s=resources.keep_alive_s,
-        checkpoint_s3_uri=str(job.where.checkpoints),
+        checkpoint_s3_uri=resources.checkpoint_s3_uri or str(job.where.checkpoints),
         checkpoint_local_path=layout.CHECKPOINTS_PATH,
         channels={layout.CODE_CHANNEL: str(job.code)},
         tags={"cloudtune-experiment": job.name, **resources.tags},
+        metric_definitions=dict(job.metric_definitions),
         subnets=tuple(resources.subnets),
         security_group_ids=tuple(resources.security_group_ids),
         volume_kms_key=resources.volume_kms_key,
     )
+
+
+def continued_by(spec: TrainingJobSpec, number: int) -> TrainingJobSpec:
+    """The ``number``-th job of an experiment whose last one has ended too early: a job's name is used up, but
+    state and checkpoints stay where they are."""
+    suffix = f"-r{number}"
+    return replace(spec, name=names.legal_name(spec.name, constants.MAX_NAME_LENGTH - len(suffix)) + suffix)
 
 
 def max_run_s(wallclock_s: float | None) -> int:

@@ -1,0 +1,73 @@
+"""What RemoteLauncher's job runs: the tuner that was shipped, at home in the job."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+if __name__ == "__main__":  # run by path: the folder of this file must not shadow installed packages
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+from cloudtune.errors import SnapshotError, SpecError
+from cloudtune.experiments.launchers.command_line import configure_logging, run_command
+from cloudtune.remote import in_job
+from cloudtune.remote import job_layout as layout
+from cloudtune.remote.tuner_package import HasScript
+from cloudtune.remote.tuning_metrics import TuningMetrics
+from cloudtune.script_args import parse_bool
+from cloudtune.snapshot import load_snapshot
+from cloudtune.tuner import Tuner
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--script", required=True, help="training script, in its folder of the code archive")
+    parser.add_argument("--log_level", type=int, default=logging.INFO)
+    parser.add_argument("--no_tuner_logging", type=parse_bool, default=False)
+    parser.add_argument("--publish_tuning_metrics", type=parse_bool, default=True)
+    options = parser.parse_args(argv)
+    configure_logging(verbose=False)
+    logging.getLogger("cloudtune").setLevel(logging.ERROR if options.no_tuner_logging else options.log_level)
+    return run_command(lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> None:
+    script = layout.code_folder() / layout.SCRIPT_FOLDER / options.script
+    # Modules beside the script, and files that it opens by relative names, are where they were.
+    sys.path.append(str(script.parent))
+    os.chdir(script.parent)
+    tuner = _load(layout.code_folder() / layout.TUNER_SNAPSHOT)
+    backend: object = tuner.trial_backend
+    if not isinstance(backend, HasScript):
+        raise SpecError(f"A {type(backend).__name__} cannot be moved to a job.")
+    backend.set_entrypoint(script)
+    if options.publish_tuning_metrics:
+        tuner.callbacks.append(TuningMetrics())
+    if options.no_tuner_logging:
+        tuner.print_update_interval = math.inf
+    in_job.settle(tuner).run()
+
+
+def _load(path: Path) -> Tuner:
+    """Asked for by whoever launched the job: this is what RemoteLauncher means."""
+    try:
+        tuner = load_snapshot(path)
+    except SnapshotError as error:
+        raise SnapshotError(
+            error.message,
+            "Launch from the Python that the image has, or pass image_uri of an image with yours; modules that "
+            "the tuner needs are passed as dependencies, packages by a requirements.txt beside the training script.",
+        ) from error
+    if not isinstance(tuner, Tuner):
+        raise SnapshotError(f"{path} holds a {type(tuner).__name__}, no Tuner.")
+    return tuner
+
+
+if __name__ == "__main__":
+    sys.exit(main())

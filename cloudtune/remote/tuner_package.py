@@ -1,0 +1,129 @@
+"""What travels with a tuner: its pickle, its training script, packages it needs, merged requirements."""
+
+from __future__ import annotations
+
+import os
+import pickletools
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import dill
+import numpy as np
+
+from cloudtune.aws.code_archive import CodeArchive, build_archive
+from cloudtune.aws.requirements import RequirementsText, merge_requirements
+from cloudtune.errors import SnapshotError, SpecError
+from cloudtune.remote import job_layout as layout
+from cloudtune.remote.tuning_job import CORE_REQUIREMENTS, package_folder
+from cloudtune.snapshot import write_snapshot
+from cloudtune.tuner import Tuner
+
+#: Folders of packages that are installed, here and (by the requirements) in the job.
+_INSTALLED = frozenset({"site-packages", "dist-packages"})
+
+
+@runtime_checkable
+class HasScript(Protocol):
+    """A backend whose training script can be moved."""
+
+    def entrypoint_path(self) -> Path: ...
+
+    def set_entrypoint(self, script: str | os.PathLike[str]) -> None: ...
+
+
+def script_of(tuner: Tuner) -> Path:
+    """The tuner's training script on this machine.
+
+    Raises:
+        SpecError: Its backend has none that can be shipped, or it is missing.
+    """
+    backend: object = tuner.trial_backend
+    if not isinstance(backend, HasScript):
+        raise SpecError(
+            f"RemoteLauncher cannot ship the script of a {type(backend).__name__}.", "Use a LocalBackend."
+        )
+    script = backend.entrypoint_path().expanduser().absolute()
+    if not script.is_file():
+        raise SpecError(
+            f"There is no training script {script}.",
+            "Give LocalBackend(entry_point=...) the path of a file: its folder travels with the tuner.",
+        )
+    return script
+
+
+def build_tuner_archive(tuner: Tuner, script: Path, dependencies: Sequence[str | Path]) -> CodeArchive:
+    """Everything that the job needs.
+
+    Raises:
+        SnapshotError: The tuner cannot be pickled.
+        SpecError: Something is missing, too large, contradicts itself, or would not be found in the job.
+    """
+    folders = [Path(path).expanduser().resolve() for path in dependencies]
+    snapshot = _pickled(tuner)
+    _refuse_modules_left_behind(snapshot, [script.parent, *folders])
+    requirements: list[Path | RequirementsText] = [
+        RequirementsText("cloudtune", "\n".join([*CORE_REQUIREMENTS, *_as_new_as_here()]))
+    ]
+    for folder in dict.fromkeys([script.parent.resolve(), *folders]):
+        requirements += sorted(folder.glob("requirements*.txt")) if folder.is_dir() else []
+    return build_archive(
+        [
+            (package_folder(), "cloudtune"),
+            (script.parent, layout.SCRIPT_FOLDER),
+            (snapshot, layout.TUNER_SNAPSHOT),
+            (merge_requirements(requirements).encode(), layout.REQUIREMENTS),
+            *((folder, folder.name) for folder in folders),
+        ]
+    )
+
+
+def _pickled(tuner: Tuner) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="cloudtune-launch-") as folder:
+        path = Path(folder) / "tuner.dill"
+        write_snapshot(path, tuner, 0)
+        return path.read_bytes()
+
+
+def _as_new_as_here() -> list[str]:
+    """Older ones could not read the pickle."""
+    release = ".".join(dill.__version__.split(".")[:3])
+    return [f"dill>={release}", f"numpy>={np.__version__.split('.')[0]}.0"]
+
+
+def _refuse_modules_left_behind(snapshot: bytes, travelling: Sequence[Path]) -> None:
+    """Classes and functions of modules are pickled by name: the job must be able to import them."""
+    fine = [Path(sysconfig.get_path("stdlib")).resolve(), package_folder().resolve()]
+    fine += [path.resolve() for path in travelling]
+    for name in sorted(set(_modules(snapshot.split(b"\n", 1)[1]))):
+        file = getattr(sys.modules.get(name), "__file__", None)
+        if name == "__main__" or file is None:
+            continue  # pickled by value; built in
+        path = Path(file).resolve()
+        if _INSTALLED.isdisjoint(path.parts) and not any(path.is_relative_to(place) for place in fine):
+            raise SpecError(
+                f"The tuner uses the module {name!r} ({path}), which would be missing in the job.",
+                f"Pass dependencies=[{str(_root_of(name, path))!r}].",
+            )
+
+
+def _root_of(name: str, path: Path) -> Path:
+    """The package or file that must travel for ``import name``."""
+    top = getattr(sys.modules.get(name.split(".")[0]), "__file__", None)
+    root = Path(top).resolve() if top else path
+    return root.parent if root.name == "__init__.py" else root
+
+
+def _modules(payload: bytes) -> Iterator[str]:
+    """Modules that the pickle names. Strings that only look like modules do no harm: they are not loaded here."""
+    try:
+        for opcode, argument, _ in pickletools.genops(payload):
+            if isinstance(argument, str) and opcode.name in ("GLOBAL", "SHORT_BINUNICODE", "BINUNICODE"):
+                name = argument.split(" ")[0]
+                if name in sys.modules:
+                    yield name
+    except ValueError as error:
+        raise SnapshotError(f"The tuner's pickle cannot be read: {error}.") from error
