@@ -61,8 +61,8 @@ def _load(path: Path) -> Tuner:
     except SnapshotError as error:
         raise SnapshotError(
             error.message,
-            "Launch from the Python that the image has, or pass image_uri of an image with yours. Pass modules that "
-            "the tuner needs as dependencies; list packages in a requirements.txt beside the script.",
+            "Launch from the Python that the image has, or pass image_uri of an image with yours. Pass modules "
+            "that the tuner needs as dependencies; list packages in a requirements.txt beside the script.",
         ) from error
     if not isinstance(tuner, Tuner):
         raise SnapshotError(f"{path} holds a {type(tuner).__name__}, no Tuner.")

@@ -1,0 +1,244 @@
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from remote_rig import eventually
+
+from cloudtune.remote import supervisor
+
+PR_SET_CHILD_SUBREAPER = 36
+
+
+class Job:
+    """A job's ``/opt/ml``, and the supervisor as a real process in it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.code = root / "cloudtune" / "code"
+        self.code.mkdir(parents=True)
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def script(self, text: str, name: str = "tune.py") -> None:
+        (self.code / name).write_text(textwrap.dedent(text), encoding="utf-8")
+
+    def requirements(self, text: str) -> None:
+        (self.code / "requirements.txt").write_text(text)
+
+    def hyperparameters(self, values: dict[str, str]) -> None:
+        path = self.root / "input" / "config" / "hyperparameters.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(values))
+
+    def start(self, command: Any = ("tune.py",), reaper: bool = False) -> subprocess.Popen[bytes]:
+        def adopt_orphans() -> None:  # as process 1 of a container does
+            ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+        environment = {**os.environ, "CLOUDTUNE_ML_ROOT": str(self.root), "CLOUDTUNE_COMMAND": json.dumps(command)}
+        process = subprocess.Popen(
+            [sys.executable, supervisor.__file__],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            preexec_fn=adopt_orphans if reaper else None,
+        )
+        self._processes.append(process)
+        return process
+
+    def run(self, command: Any = ("tune.py",)) -> tuple[int, str, str]:
+        process = self.start(command)
+        output, errors = process.communicate(timeout=60)
+        return process.returncode, output.decode(), errors.decode()
+
+    @property
+    def failure(self) -> str | None:
+        path = self.root / "output" / "failure"
+        return path.read_text(encoding="utf-8") if path.exists() else None
+
+    def close(self) -> None:
+        for process in self._processes:
+            if process.poll() is None:
+                process.kill()
+            process.communicate(timeout=30)
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Iterator[Job]:
+    job = Job(tmp_path / "ml")
+    yield job
+    job.close()
+
+
+def test_success(job: Job) -> None:
+    job.script("import os, sys; print(os.environ['CLOUDTUNE_FOLDER'], os.getcwd(), sys.path)")
+    code, output, _ = job.run()
+    assert code == 0
+    assert str(job.root / "cloudtune" / "experiments") in output
+    assert str(job.code) in output
+    assert (job.root / "checkpoints").is_dir()
+    assert job.failure is None
+
+
+def test_the_end_of_the_errors_is_the_reason(job: Job) -> None:
+    job.script("import sys; print('x' * 5000 + ' the réason', file=sys.stderr); sys.exit(6)")
+    code, _, errors = job.run()
+    assert code == 6
+    assert job.failure is not None
+    assert job.failure.endswith("the réason")
+    assert len(job.failure) <= 1024
+    assert errors.count("the réason") == 1, "the log has it once"
+
+
+def test_a_silent_end_has_a_reason_as_well(job: Job) -> None:
+    job.script("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    assert job.run()[0] == 128 + signal.SIGKILL
+    assert job.failure == "The tuner ended with exit code -9."
+
+
+def test_arguments_arrive_as_they_were(job: Job) -> None:
+    job.script("import json, sys; print(json.dumps(sys.argv[1:]))")
+    values = {"text": "two words", "quotes": '"it\'s"', "empty": "", "unicode": "naïve 日本", "yes": True}
+    numbers = {"zero": 0, "small": 1e-05, "nothing": None, "list": [1, "a b"]}
+    job.hyperparameters(
+        {name: json.dumps(value) for name, value in {**values, **numbers}.items()} | {"raw": "v1.2"}
+    )
+    code, output, _ = job.run(["tune.py", "--first"])
+    assert code == 0
+    found = json.loads(output)
+    assert found[0] == "--first"
+    assert dict(zip(found[1::2], found[2::2], strict=True)) == {
+        "--text": "two words",
+        "--quotes": '"it\'s"',
+        "--empty": "",
+        "--unicode": "naïve 日本",
+        "--yes": "true",
+        "--zero": "0",
+        "--small": "1e-05",
+        "--nothing": "null",
+        "--list": '[1, "a b"]',
+        "--raw": "v1.2",
+    }
+
+
+def test_sigterm_reaches_the_tuner_and_is_waited_for(job: Job) -> None:
+    job.script(
+        """
+        import signal, sys, time
+        def end(*_):
+            time.sleep(0.3)
+            print("state is flushed", flush=True)
+            sys.exit(143)
+        signal.signal(signal.SIGTERM, end)
+        print("ready", flush=True)
+        signal.pause()
+        """
+    )
+    process = job.start()
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    process.terminate()
+    output, _ = process.communicate(timeout=30)
+    assert b"state is flushed" in output
+    assert process.returncode == 143
+    assert job.failure is None, "it was asked to end"
+
+
+def test_sigterm_while_installing_ends_the_job(job: Job) -> None:
+    job.script("print('the tuner runs')")
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections and never answers
+        index = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        job.requirements(f"--index-url {index}\nno-such-package-of-ours==1\n")
+        process = job.start()
+        silent.settimeout(30)
+        connection, _ = silent.accept()
+        process.terminate()
+        output, _ = process.communicate(timeout=30)
+        connection.close()
+    assert process.returncode == 143
+    assert b"the tuner runs" not in output
+
+
+def test_what_is_installed_is_not_installed_again(job: Job) -> None:
+    job.script("print('the tuner runs')")
+    job.requirements(
+        "# comment\n\nnumpy>=1.20  # ok\nPyTest\nno-such-package-of-ours; python_version < '3'\nboto3>=1.34,<99\n"
+    )
+    code, output, _ = job.run()
+    assert (code, output) == (0, "the tuner runs\n")
+
+
+@pytest.mark.parametrize("requirement", ["numpy>=99", "no-such-package-of-ours", "numpy @ file:///no/such/file"])
+def test_what_cannot_be_installed_is_the_reason(job: Job, requirement: str) -> None:
+    job.script("print('the tuner runs')")
+    job.requirements(f"--no-index\n{requirement}\n")
+    code, output, _ = job.run()
+    assert code == 1
+    assert "the tuner runs" not in output
+    assert job.failure is not None
+    assert job.failure.startswith("The tuning job could not be set up: pip could not install")
+
+
+@pytest.mark.parametrize("command", [["missing.py"], [], "tune.py", [1], None])
+def test_a_wrong_command_is_the_reason(job: Job, command: Any) -> None:
+    job.script("")
+    assert job.run(command)[0] == 1
+    assert job.failure is not None
+    assert "could not be set up" in job.failure
+
+
+def test_orphans_are_reaped_and_not_waited_for(job: Job) -> None:
+    job.script(
+        """
+        import os, subprocess, sys, time
+        short = "import time; time.sleep(0.1)"
+        for code in (short, short, "import time; time.sleep(300)"):
+            subprocess.run(["/bin/sh", "-c", f'{sys.executable} -c "{code}" >/dev/null 2>&1 & echo $!'],
+                           check=True)
+        print("ready", flush=True)
+        time.sleep(1.0)
+        """
+    )
+    process = job.start(reaper=True)
+    assert process.stdout is not None
+    orphans = [int(process.stdout.readline()) for _ in range(3)]
+    assert process.stdout.readline() == b"ready\n"
+    eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in orphans[:2]), "zombies are reaped")
+    assert process.poll() is None
+    try:
+        assert process.wait(timeout=20) == 0, "the last orphan keeps the job"
+    finally:
+        os.kill(orphans[2], signal.SIGKILL)
+
+
+def test_a_signal_does_not_lose_the_end_of_the_tuner(job: Job) -> None:
+    """Signals that arrive as the tuner ends, while an orphan lives on: the job ends all the same."""
+    job.script(
+        """
+        import os, signal, subprocess, sys
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(7))
+        done = subprocess.run(
+            ["/bin/sh", "-c", "sleep 300 >/dev/null 2>&1 & echo $!"], check=True, stdout=subprocess.PIPE
+        )
+        print(int(done.stdout), flush=True)
+        signal.pause()
+        """
+    )
+    process = job.start(reaper=True)
+    assert process.stdout is not None
+    orphan = int(process.stdout.readline())
+    try:
+        for _ in range(20):
+            process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 7
+    finally:
+        os.kill(orphan, signal.SIGKILL)
