@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from cloudtune import names
@@ -33,53 +33,73 @@ class Parser(argparse.ArgumentParser):
         raise SpecError(f"{self.prog}: {message}", hint)
 
 
-def experiment_parser(prog: str, description: str) -> Parser:
-    """Arguments that both launchers have."""
+def experiment_parser(
+    prog: str, description: str, methods: Iterable[str], benchmarks: Iterable[str], examples: str
+) -> Parser:
+    """Arguments that both launchers have; ``{prog}`` in ``examples`` is replaced."""
     parser = Parser(
         prog=prog,
-        description=description,
+        usage="%(prog)s [options]",
+        description=f"{description}\n\nmethods: {', '.join(methods)}\nbenchmarks: {', '.join(benchmarks)}",
+        epilog=examples.replace("{prog}", prog),
         allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_HelpFormatter,
     )
     what = parser.add_argument_group("what is run")
     what.add_argument(
         "--experiment_tag",
-        help="name of this study; letters, digits and hyphens, at most "
-        f"{MAX_TAG_LENGTH}. Default: the time. The same tag continues the same study",
+        metavar="NAME",
+        help="name of this study: letters, digits and hyphens, at most "
+        f"{MAX_TAG_LENGTH}. The same name continues the same study; default: study-DATE-TIME-XX",
     )
-    what.add_argument(
-        "--benchmark", help="what is tuned; may be left out if there is only one, or the first is meant"
-    )
-    what.add_argument("--method", help="run this method only. Default: all")
+    what.add_argument("--benchmark", metavar="NAME", help="what is tuned; default: the first")
+    what.add_argument("--method", metavar="NAME", help="run this method only; default: all")
     what.add_argument(
         "--num_seeds",
         type=at_least(1),
         default=1,
-        help="repetitions: seeds start_seed, ..., num_seeds - 1 are run (default: 1)",
+        metavar="N",
+        help="end of the range of seeds: start_seed, ..., N - 1 are run (default: 1)",
     )
-    what.add_argument("--start_seed", type=at_least(0), default=0, help="first seed (default: 0)")
+    what.add_argument("--start_seed", type=at_least(0), default=0, metavar="N", help="first seed (default: 0)")
     what.add_argument(
         "--random_seed",
         type=at_least(0),
-        help="master seed; repetition k uses (random_seed + k). Default: a function of the tag",
+        metavar="N",
+        help="master seed: seed k draws from N + k; default: a function of experiment_tag",
     )
     limits = parser.add_argument_group("how long, how many")
-    limits.add_argument("--n_workers", type=at_least(1), help="trials in parallel. Default: the benchmark's")
     limits.add_argument(
-        "--max_wallclock_time", type=positive, help="seconds for each experiment. Default: the benchmark's"
+        "--n_workers", type=at_least(1), metavar="N", help="trials in parallel; default: the benchmark's"
+    )
+    limits.add_argument(
+        "--max_wallclock_time",
+        type=positive,
+        metavar="SECONDS",
+        help="how long each experiment tunes; default: the benchmark's",
     )
     limits.add_argument(
         "--scale_max_wallclock_time",
         type=parse_bool,
         default=False,
         metavar="BOOL",
-        help="with fewer workers than the benchmark's default, allow proportionally more time (default: no)",
+        help="with fewer workers than the benchmark's default, tune proportionally longer (default: no)",
     )
-    limits.add_argument("--max_failures", type=at_least(0), default=3, help="failed trials tolerated (default: 3)")
     limits.add_argument(
-        "--num_gpus_per_trial", type=positive, default=1, help="GPUs of a trial, fractions allowed (default: 1)"
+        "--max_failures",
+        type=at_least(0),
+        default=3,
+        metavar="N",
+        help="failed trials that an experiment survives (default: 3)",
     )
-    output = parser.add_argument_group("what is kept")
+    limits.add_argument(
+        "--num_gpus_per_trial",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="GPUs of a trial, where there are any; fractions share (default: 1)",
+    )
+    output = parser.add_argument_group("what is kept and shown")
     output.add_argument(
         "--save_tuner", type=parse_bool, default=True, metavar="BOOL", help="write tuner.dill (default: yes)"
     )
@@ -90,8 +110,15 @@ def experiment_parser(prog: str, description: str) -> Parser:
         metavar="BOOL",
         help="remove checkpoints that are not needed any more (default: no)",
     )
-    output.add_argument("--verbose", action="store_true", help="log more")
+    output.add_argument("--verbose", action="store_true", help="show everything: log, requests, files")
     return parser
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Paragraphs as they are written; one line for an option where it fits."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=38)
 
 
 def add_extra_arguments(
@@ -102,9 +129,11 @@ def add_extra_arguments(
     Returns:
         Their names.
     """
+    added: list[str] = []
+    if not extra_args:
+        return added
     group = parser.add_argument_group("of this study")
-    added = []
-    for entry in extra_args or ():
+    for entry in extra_args:
         keywords = dict(entry)
         name = str(keywords.pop("name")).lstrip("-")
         group.add_argument(f"--{name}", **keywords)

@@ -3,25 +3,41 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable
 
-from cloudtune.errors import CloudtuneError
+from cloudtune.errors import CloudtuneError, StoreError
+
+logger = logging.getLogger(__name__)
+
+_INTERRUPTED = 130
+_BROKEN_PIPE = 141
 
 
 def run_command(command: Callable[[], int | None]) -> int:
     """Runs ``command`` and returns the exit code: 0 or what it returned; that of a CloudtuneError, whose message
     is printed without a traceback; 130 after Ctrl-C."""
     try:
-        return command() or 0
+        code = command() or 0
+        sys.stdout.flush()
     except CloudtuneError as error:
+        logger.debug("The error came from here.", exc_info=True)
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("Interrupted. The same command continues where this one ended.", file=sys.stderr)
-        return 130
+        print("Interrupted. The same command continues.", file=sys.stderr)
+        return _INTERRUPTED
     except BrokenPipeError:
-        return 141
+        # Nobody reads on; the interpreter would complain when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
+    except OSError as error:
+        logger.debug("The error came from here.", exc_info=True)
+        hint = "\n  -> Check that path, its permissions and the free space." if error.filename else ""
+        print(f"error: {error}{hint}", file=sys.stderr)
+        return StoreError.exit_code
+    return code
 
 
 def configure_logging(verbose: bool) -> None:

@@ -21,7 +21,7 @@ from cloudtune.experiments.baselines import MethodArguments, Methods
 from cloudtune.experiments.benchmark_definitions import RealBenchmarkDefinition
 from cloudtune.experiments.launchers import arguments as cli
 from cloudtune.experiments.launchers.command_line import configure_logging, run_command
-from cloudtune.experiments.launchers.study_record import open_study
+from cloudtune.experiments.launchers.study_record import open_study, require_writable_root
 from cloudtune.paths import ExperimentPaths, experiments_root
 from cloudtune.remote import in_job
 from cloudtune.stopping_criterion import StoppingCriterion
@@ -32,6 +32,17 @@ logger = logging.getLogger(__name__)
 BenchmarkDefinitions: TypeAlias = "Callable[..., Mapping[str, RealBenchmarkDefinition]]"
 ExtraArguments: TypeAlias = "Sequence[Mapping[str, Any]] | None"
 MapMethodArguments: TypeAlias = "Callable[[argparse.Namespace, str, dict[str, Any]], dict[str, Any]] | None"
+
+_DESCRIPTION = """\
+Run tuning experiments on this machine: methods x seeds, one after the other, several trials at a time.
+Ctrl-C, a crash or a reboot lose nothing: the same command continues."""
+
+_EXAMPLES = """\
+examples:
+  {prog} --method ASHA --max_wallclock_time 30     one experiment
+  {prog} --num_seeds 3                             all methods, three repetitions each, compared at the end
+  {prog} --experiment_tag demo --num_seeds 5       a study with a name; with more seeds, only new ones run
+"""
 
 
 def main(
@@ -65,37 +76,64 @@ def _run_all(
     map_method_args: MapMethodArguments,
     argv: Sequence[str],
 ) -> int:
-    program = Path(sys.argv[0]).stem or "hpo-main"
-    parser = cli.experiment_parser(program, "Run tuning experiments on this machine, one after the other.")
+    program = Path(sys.argv[0])
+    definitions = benchmark_definitions()
+    parser = cli.experiment_parser(program.name or "hpo_main.py", _DESCRIPTION, methods, definitions, _EXAMPLES)
     parser.add_argument("--launched_remotely", type=int, default=0, help=argparse.SUPPRESS)
     extra = cli.add_extra_arguments(parser, extra_args)
     arguments = parser.parse_args(argv)
     configure_logging(arguments.verbose)
     chosen = cli.choose("method", methods, arguments.method)
-    name, benchmark = select_benchmark(benchmark_definitions(), arguments)
-    seeds = cli.seeds_of(arguments)
+    name, benchmark = select_benchmark(definitions, arguments)
+    runs = [(method, seed) for method in chosen for seed in cli.seeds_of(arguments)]
     study = None
+    if arguments.experiment_tag is not None:
+        cli.check_tag(arguments.experiment_tag)
+    if not arguments.launched_remotely:
+        require_writable_root()
     if arguments.experiment_tag is None:
-        study = open_study(program, argv)
+        study = open_study(program, arguments)
         arguments.experiment_tag = study.tag
-    cli.check_tag(arguments.experiment_tag)
-    for method, factory in chosen.items():
-        for seed in seeds:
-            method_arguments = method_arguments_of(arguments, benchmark, seed)
-            if map_method_args is not None:
-                scheduler_kwargs = map_method_args(arguments, method, dict(method_arguments.scheduler_kwargs))
-                method_arguments = dataclasses.replace(method_arguments, scheduler_kwargs=scheduler_kwargs)
-            metadata = {
-                **experiment_metadata(arguments, name, benchmark, method, seed),
-                **{key: getattr(arguments, key) for key in extra},
-            }
-            tuner = build_tuner(arguments, name, benchmark, factory(method_arguments), metadata)
-            if arguments.launched_remotely:
-                in_job.settle(tuner)
-            tuner.run()
+        if study.continued:
+            logger.info(
+                "Continuing study %s, which is not done yet (a new one: --experiment_tag NAME).", study.tag
+            )
+    for number, (method, seed) in enumerate(runs, 1):
+        method_arguments = method_arguments_of(arguments, benchmark, seed)
+        if map_method_args is not None:
+            scheduler_kwargs = map_method_args(arguments, method, dict(method_arguments.scheduler_kwargs))
+            method_arguments = dataclasses.replace(method_arguments, scheduler_kwargs=scheduler_kwargs)
+        metadata = {
+            **experiment_metadata(arguments, name, benchmark, method, seed),
+            **{key: getattr(arguments, key) for key in extra},
+        }
+        tuner = build_tuner(arguments, name, benchmark, chosen[method](method_arguments), metadata)
+        if arguments.launched_remotely:
+            in_job.settle(tuner)
+        elif len(runs) > 1:
+            logger.info("Experiment %d of %d: %s, seed %d.", number, len(runs), method, seed)
+        tuner.run()
+    if not arguments.launched_remotely:
+        _compare(arguments.experiment_tag, name)
     if study is not None:
         study.done()
     return 0
+
+
+def _compare(tag: str, benchmark: str) -> None:
+    """Prints the table and draws the picture of the study so far."""
+    from rich.console import Console
+
+    from cloudtune.experiments.launchers.study_view import show_comparison
+    from cloudtune.experiments.loading import load_experiments
+
+    experiments = load_experiments(
+        tag,
+        download_if_not_found=False,
+        experiment_filter=lambda experiment: experiment.metadata.get("benchmark") == benchmark,
+    )
+    picture = show_comparison(experiments, experiments_root() / tag, Console())
+    print(f"Picture: {picture}\nIn Python: cloudtune.experiments.load_experiments({tag!r})")
 
 
 def select_benchmark(

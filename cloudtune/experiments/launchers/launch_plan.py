@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from cloudtune import names
 from cloudtune.aws.code_archive import CodeArchive, build_archive
 from cloudtune.aws.cost import HighestCost, highest_cost
 from cloudtune.aws.requirements import RequirementsText, merge_requirements
-from cloudtune.constants import MAX_NAME_LENGTH
 from cloudtune.errors import SpecError
 from cloudtune.experiments.benchmark_definitions import RealBenchmarkDefinition
 from cloudtune.experiments.launchers import arguments as cli
@@ -177,25 +175,3 @@ def plan_launch(
         )
         specs.append(tuning_job_spec(job, tagged, region))
     return LaunchPlan(study.experiments, tuple(specs), archive, code)
-
-
-def continued(spec: TrainingJobSpec, number: int) -> TrainingJobSpec:
-    """The ``number``-th further job of an experiment whose job has ended too early: a job's name is used up, but
-    state and checkpoints stay where they are."""
-    suffix = f"-r{number}"
-    return dataclasses.replace(spec, name=names.legal_name(spec.name, MAX_NAME_LENGTH - len(suffix)) + suffix)
-
-
-def describe(plan: LaunchPlan, requests: Sequence[Mapping[str, Any]]) -> str:
-    """The plan and the requests, for ``--dry_run``."""
-    size = len(plan.archive.data)
-    lines = [
-        f"{len(plan.specs)} training jobs, one code archive ({len(plan.archive.listing)} files, {size:,} bytes)",
-        f"code: {plan.code}/{layout.CODE_ARCHIVE}",
-        *(f"  {name}  {number:,} bytes" for name, number in plan.archive.listing),
-        "requests:",
-        *(json.dumps(request, indent=2) for request in requests),
-        f"cost: {plan.cost} (every job running to its limit, on-demand price)",
-        "Nothing was sent (--dry_run).",
-    ]
-    return "\n".join(lines)

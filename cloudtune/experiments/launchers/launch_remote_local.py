@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
+from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 
 from rich.console import Console
@@ -14,34 +15,40 @@ from cloudtune.aws.code_archive import CodeArchive, upload_code
 from cloudtune.aws.images import image_uri
 from cloudtune.aws.job_status import JobState, JobStatus
 from cloudtune.aws.objects import S3Objects
+from cloudtune.aws.session import AwsSession
 from cloudtune.aws.submission import Submission, SubmissionState
 from cloudtune.aws.training_jobs import TrainingJobs
 from cloudtune.aws.training_request import create_training_job_request, validate_request
 from cloudtune.clock import WallClock
-from cloudtune.errors import AwsError, JobFailed, SpecError
+from cloudtune.errors import AwsError, CloudtuneError, JobFailed, SpecError
 from cloudtune.experiments.baselines import Methods
 from cloudtune.experiments.launchers import arguments as cli
 from cloudtune.experiments.launchers import launch_plan as planning
 from cloudtune.experiments.launchers.command_line import configure_logging, run_command
+from cloudtune.experiments.launchers.dry_run import describe
 from cloudtune.experiments.launchers.hpo_main_local import (
     BenchmarkDefinitions,
     ExtraArguments,
     select_benchmark,
 )
-from cloudtune.experiments.launchers.study_record import StudyRecord, open_study
-from cloudtune.experiments.launchers.study_view import StudyView, show_comparison
+from cloudtune.experiments.launchers.launch_arguments import check, launch_parser
+from cloudtune.experiments.launchers.study_record import StudyRecord, new_tag, open_study, require_writable_root
+from cloudtune.experiments.launchers.study_view import StudyView, WatchedStudy, show_comparison
 from cloudtune.experiments.loading import load_experiments
 from cloudtune.job_spec import TrainingJobSpec
 from cloudtune.paths import code_archive, experiments_root, tag_prefix
 from cloudtune.remote.cloud import Cloud, connect
-from cloudtune.remote.tuning_job import JobResources
+from cloudtune.remote.tuning_job import JobResources, continued_by
 
 #: Seconds between two looks at the jobs.
 _LOOK_AT_AWS_S = 15.0
-_LOOK_AT_EMULATOR_S = 2.0
+_LOOK_AT_EMULATOR_S = 1.0
 #: An experiment whose jobs keep ending too early is given up.
-_MAX_JOBS = 5
+_MAX_JOBS = 6
+#: Shown of a job that failed.
+_LOG_LINES = 15
 #: Shown by --dry_run where no account is asked.
+_DRY_REGION = "us-east-1"
 _DRY_BUCKET = "sagemaker-{region}-000000000000"
 _DRY_ROLE = "arn:aws:iam::000000000000:role/AmazonSageMaker-ExecutionRole"
 
@@ -71,60 +78,28 @@ def launch_remote(
     argv = list(sys.argv[1:] if argv is None else argv)
 
     def command() -> int:
-        parser, extra = _parser(extra_args)
+        definitions = benchmark_definitions()
+        parser, extra = launch_parser(extra_args, methods, definitions)
         arguments = parser.parse_args(argv)
         configure_logging(arguments.verbose)
-        _check(arguments)
+        check(arguments)
         chosen = cli.choose("method", methods, arguments.method)
-        name, benchmark = select_benchmark(benchmark_definitions(), arguments)
+        name, benchmark = select_benchmark(definitions, arguments)
+        entry = Path(entry_point)
         record = None
-        if arguments.experiment_tag is None:
-            record = open_study(parser.prog, argv)
+        if arguments.experiment_tag is not None:
+            cli.check_tag(arguments.experiment_tag)
+        elif arguments.dry_run:
+            arguments.experiment_tag = new_tag(WallClock().now())
+        else:
+            require_writable_root()
+            record = open_study(entry, arguments)
             arguments.experiment_tag = record.tag
-        cli.check_tag(arguments.experiment_tag)
         experiments = planning.plan_experiments(arguments, name, list(chosen))
-        study = planning.Study(arguments, experiments, name, benchmark, Path(entry_point), tuple(extra))
+        study = planning.Study(arguments, experiments, name, benchmark, entry, tuple(extra))
         return _Launcher(study, source_dependencies or (), record).run()
 
     return run_command(command)
-
-
-def _parser(extra_args: ExtraArguments) -> tuple[cli.Parser, list[str]]:
-    program = Path(sys.argv[0]).stem or "launch-remote"
-    parser = cli.experiment_parser(
-        program,
-        "Compare tuning methods: one SageMaker training job per method and seed, each running several trials\n"
-        "at a time on its instance. State goes to S3 all the while, so interrupted jobs continue where they\n"
-        "were, and so does this command: run it again. Without AWS credentials, jobs run on the emulator.",
-    )
-    jobs = parser.add_argument_group("the jobs")
-    jobs.add_argument("--instance_type", help="for example ml.g4dn.12xlarge. Default: the benchmark's")
-    jobs.add_argument("--role", help="IAM role of the jobs. Default: $AWS_ROLE, or the account's SageMaker role")
-    jobs.add_argument("--image_uri", help="container image. Default: the public PyTorch training image")
-    jobs.add_argument("--bucket", help="S3 bucket. Default: the account's SageMaker bucket")
-    jobs.add_argument("--spot", action="store_true", help="use spot instances; interrupted jobs continue")
-    jobs.add_argument("--max_run", type=cli.at_least(1), help="limit of a job, seconds. Default: from wallclock")
-    jobs.add_argument("--volume_size", type=cli.at_least(1), default=30, help="disk of a job in GB (default: 30)")
-    jobs.add_argument("--store_logs", action="store_true", help="upload what the trials print")
-    launch = parser.add_argument_group("the launch")
-    launch.add_argument("--dry_run", action="store_true", help="print plan, requests, highest cost; send nothing")
-    launch.add_argument("--yes", action="store_true", help="do not ask before spending money on AWS")
-    wait = launch.add_mutually_exclusive_group()
-    wait.add_argument("--wait", dest="wait", action="store_true", default=True, help="wait and compare (default)")
-    wait.add_argument("--no_wait", dest="wait", action="store_false", help="return when all jobs are submitted")
-    launch.add_argument("--local", action="store_true", help="use the embedded emulator even if there is AWS")
-    launch.add_argument(
-        "--interrupt_after",
-        type=cli.positive,
-        metavar="SECONDS",
-        help="emulator only, with --spot: take the instance of each job away once, without notice",
-    )
-    return parser, cli.add_extra_arguments(parser, extra_args)
-
-
-def _check(arguments: argparse.Namespace) -> None:
-    if arguments.interrupt_after is not None and not arguments.spot:
-        raise SpecError("--interrupt_after needs --spot: only spot jobs are interrupted.", "Add --spot.")
 
 
 class _Launcher:
@@ -145,6 +120,7 @@ class _Launcher:
         archive = planning.build_code(self._study.entry_point, self._study.benchmark, self._dependencies)
         if self._arguments.dry_run:
             return self._dry_run(archive)
+        require_writable_root()
         cloud = connect(self._arguments.local)
         self._say_where(cloud)
         bucket = self._bucket(cloud)
@@ -157,44 +133,54 @@ class _Launcher:
         upload_code(S3Objects(cloud.session), bucket, archive)
         self._plan_interruptions(cloud)
         training_jobs = TrainingJobs(cloud.session, self._clock)
-        jobs = self._submit(training_jobs, plan)
-        self._say(f"Results: {tag_prefix(bucket, self._tag)}")
-        if not self._arguments.wait:
-            self._say("The same command continues here, waits and compares (without --no_wait).")
-            return 0
-        statuses = self._wait(cloud, training_jobs, plan, jobs)
+        try:
+            jobs = self._submit(training_jobs, plan)
+            self._say(f"Results: {tag_prefix(bucket, self._tag)}")
+            if not self._arguments.wait:
+                self._say("The jobs run without this command. To wait and compare: the same without --no_wait.")
+                return 0
+            statuses = self._view(cloud, plan, jobs).wait(training_jobs)
+        except KeyboardInterrupt:
+            self._say(f"Jobs that were submitted go on without this command. To end them: {_how_to_stop(cloud)}")
+            raise
         return self._finish(cloud, training_jobs, statuses, jobs)
 
     def _say(self, text: str) -> None:
-        self._console.print(text, highlight=False, markup=False)
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def _dry_run(self, archive: CodeArchive) -> int:
         """Asks no account for anything: a bucket and a role that were not given are shown as zeros."""
-        from cloudtune.aws.session import AwsSession
-
         session = AwsSession()
-        region = session.region if session.has_credentials() and not self._arguments.local else "us-east-1"
+        on_aws = session.has_credentials() and not self._arguments.local
+        region = session.region if on_aws else _DRY_REGION
         bucket = self._arguments.bucket or _DRY_BUCKET.format(region=region)
         resources = self._resources(region, self._arguments.role or _DRY_ROLE)
         plan = planning.plan_launch(self._study, archive, code_archive(bucket, archive.digest), resources, region)
         requests = [create_training_job_request(spec) for spec in plan.specs]
         for request in requests:
             validate_request(request)
-        print(planning.describe(plan, requests))
+        why = "--local" if self._arguments.local else "no AWS credentials found"
+        where = f"AWS, region {region}" if on_aws else f"the emulator on this machine ({why})"
+        print(describe(self._study, plan, requests, where, self._arguments.verbose))
         return 0
 
     def _say_where(self, cloud: Cloud) -> None:
         if cloud.emulator is not None:
             why = "--local" if self._arguments.local else "no AWS credentials found"
+            how = "leave out --local" if self._arguments.local else "run 'aws configure' or set AWS_PROFILE"
             self._say(
-                f"Using the embedded emulator at {cloud.emulator.endpoint_url} ({why}). "
-                "For AWS: configure credentials ('aws configure') and leave out --local."
+                f"Running on the emulator on this machine, {cloud.emulator.endpoint_url} ({why}). For AWS: {how}."
             )
-        elif self._arguments.interrupt_after is not None:
-            raise SpecError("--interrupt_after works on the emulator only.", "Add --local.")
+        else:
+            if self._arguments.interrupt_after is not None:
+                raise SpecError("--interrupt_after works on the emulator only.", "Add --local.")
+            at = f" at {cloud.session.endpoint_url}" if cloud.session.endpoint_url else ""
+            self._say(f"Running on AWS{at}: account {cloud.session.account_id()}, region {cloud.session.region}.")
         if self._record is not None and self._record.continued:
+            begun = datetime.fromtimestamp(self._record.begun, tz=timezone.utc)
             self._say(
-                f"Continuing the study {self._tag}, which was interrupted (--experiment_tag begins a new one)."
+                f"This command has begun study {self._tag} at {begun:%Y-%m-%d %H:%M} UTC, which is not done yet: "
+                "continuing it. For a new one: --experiment_tag NAME."
             )
 
     def _bucket(self, cloud: Cloud) -> str:
@@ -217,9 +203,12 @@ class _Launcher:
 
     def _confirm(self, plan: planning.LaunchPlan, cloud: Cloud) -> None:
         """Money is spent on AWS only with a yes."""
+        benchmark = self._study.benchmark
         self._say(
-            f"{len(plan.specs)} jobs on {plan.specs[0].instance_type}{' (spot)' if self._arguments.spot else ''}, "
-            f"study {self._tag}: {plan.cost}{' if this were AWS' if cloud.emulator else ''}."
+            f"Study {self._tag}: {_count(len(plan.specs), 'job')} on {plan.specs[0].instance_type}"
+            f"{' (spot)' if self._arguments.spot else ''}, each tuning {self._study.benchmark_name} for "
+            f"{benchmark.max_wallclock_time:g} s with {_count(benchmark.n_workers, 'worker')}. "
+            + (f"On AWS: {plan.cost}." if cloud.emulator else f"Cost: {plan.cost}.")
         )
         if cloud.emulator is not None or self._arguments.yes:
             return
@@ -234,88 +223,123 @@ class _Launcher:
         if self._arguments.interrupt_after is not None and cloud.emulator is not None:
             from cloudtune.emulator.faults import InterruptRule
 
-            for experiment in self._study.experiments:
-                cloud.emulator.add_interrupt_rule(
-                    InterruptRule(name_prefix=experiment.name, after_s=self._arguments.interrupt_after)
-                )
+            # All names begin with the tag. One rule: prefixes of single jobs would match RS-1 and RS-10.
+            cloud.emulator.add_interrupt_rule(
+                InterruptRule(name_prefix=f"{self._tag}-", after_s=self._arguments.interrupt_after)
+            )
 
     def _submit(self, training_jobs: TrainingJobs, plan: planning.LaunchPlan) -> dict[str, str]:
         """Job name of each experiment. One whose job has ended too early in an earlier launch gets another."""
-        jobs: dict[str, str] = {}
-        wanted = dict(zip((experiment.name for experiment in plan.experiments), plan.specs, strict=True))
+        first = dict(zip((experiment.name for experiment in plan.experiments), plan.specs, strict=True))
+        wanted, jobs = dict(first), {}
         for number in range(2, _MAX_JOBS + 2):
             submissions = self._submit_with_progress(training_jobs, list(wanted.values()))
-            jobs.update({name: item.spec.name for name, item in zip(wanted, submissions, strict=True)})
-            broken = {
-                name
-                for name, item in zip(wanted, submissions, strict=True)
-                if item.status is not None and item.status.state in (JobState.failed, JobState.stopped)
-            }
-            wanted = {
-                experiment.name: planning.continued(spec, number)
-                for experiment, spec in zip(plan.experiments, plan.specs, strict=True)
-                if experiment.name in broken
-            }
-            if not wanted:
+            found = dict(zip(wanted, submissions, strict=True))
+            jobs.update({name: submission.spec.name for name, submission in found.items()})
+            broken = [name for name, submission in found.items() if _has_ended_too_early(submission)]
+            if not broken or number > _MAX_JOBS:
                 break
+            self._say(f"{_count(len(broken), 'experiment')} whose job did not complete continue in new jobs.")
+            wanted = {name: continued_by(first[name], number) for name in broken}
         return jobs
 
     def _submit_with_progress(
         self, training_jobs: TrainingJobs, specs: Sequence[TrainingJobSpec]
     ) -> list[Submission]:
-        with Progress(console=self._console, transient=True) as progress:
+        hidden = not self._console.is_terminal
+        with Progress(console=self._console, transient=True, disable=hidden) as progress:
             task = progress.add_task("Submitting jobs", total=len(specs))
             submissions = training_jobs.submit_all(
                 specs,
                 on_progress=lambda done, total: progress.update(task, completed=done, total=total),
-                on_message=lambda message: progress.console.print(message, highlight=False, markup=False),
+                on_message=self._say,
             )
         failed = [submission for submission in submissions if submission.state is SubmissionState.failed]
         if failed:
             first = failed[0].error
+            hint = f"{first.hint} " if first is not None else ""
             raise AwsError(
-                f"{len(failed)} of {len(specs)} jobs could not be submitted. {failed[0].spec.name}: {first}",
-                "Run the same command again: jobs that were submitted are not submitted twice.",
+                f"{len(failed)} of {len(specs)} jobs could not be submitted. {failed[0].spec.name}: "
+                f"{first.message if first else 'no reason known'}",
+                f"{hint}Then run the same command: jobs that were submitted are not submitted twice.",
                 getattr(first, "code", ""),
             )
-        existing = sum(submission.state is SubmissionState.existing for submission in submissions)
-        self._say(f"{len(specs) - existing} jobs submitted, {existing} were there already.")
+        self._say(_submitted(submissions))
         return submissions
 
-    def _wait(
-        self, cloud: Cloud, training_jobs: TrainingJobs, plan: planning.LaunchPlan, jobs: dict[str, str]
-    ) -> dict[str, JobStatus]:
-        view = StudyView(
-            self._tag,
-            plan.experiments,
-            jobs,
-            cloud.session,
-            self._clock,
-            _LOOK_AT_EMULATOR_S if cloud.emulator else _LOOK_AT_AWS_S,
-            self._console,
-        )
-        try:
-            return view.wait(training_jobs)
-        except KeyboardInterrupt:
-            self._say("The jobs go on. The same command looks at them again; stop one with 'aws sagemaker'.")
-            raise
+    def _view(self, cloud: Cloud, plan: planning.LaunchPlan, jobs: dict[str, str]) -> StudyView:
+        if cloud.emulator is not None:
+            parallel = cloud.emulator.health().get("max_parallel_jobs", 1)
+            why, interval_s = f"the emulator runs {parallel} at a time", _LOOK_AT_EMULATOR_S
+        else:
+            why, interval_s = "SageMaker is getting instances", _LOOK_AT_AWS_S
+        study = WatchedStudy(self._tag, plan.experiments, jobs, self._study.benchmark.max_wallclock_time, why)
+        return StudyView(study, cloud.session, self._clock, interval_s, self._console)
 
     def _finish(
         self, cloud: Cloud, training_jobs: TrainingJobs, statuses: dict[str, JobStatus], jobs: dict[str, str]
     ) -> int:
         failed = {name: status for name, status in statuses.items() if status.state is not JobState.completed}
-        if len(failed) < len(statuses):
-            experiments = load_experiments(self._tag, session=cloud.session)
-            picture = show_comparison(experiments, experiments_root() / self._tag, Console())
-            self._say(f"Picture: {picture}\nLoad with: load_experiments({self._tag!r})")
+        try:
+            self._compare(cloud)
+        except CloudtuneError as error:
+            if not failed:
+                raise
+            self._say(f"There is nothing to compare: {error.message}")  # the failure says why
         if failed:
-            name, status = next(iter(failed.items()))
-            tail = "\n".join(training_jobs.log_tail(jobs[name], 20))
-            raise JobFailed(
-                f"{len(failed)} of {len(statuses)} jobs did not complete. {jobs[name]} is {status.state}: "
-                f"{status.failure_reason or status.phase}\n{tail}",
-                "Mend the cause and run the same command again: these experiments continue in new jobs.",
-            )
+            raise self._failure(training_jobs, failed, jobs)
         if self._record is not None:
             self._record.done()
         return 0
+
+    def _compare(self, cloud: Cloud) -> None:
+        """All experiments of the study on this benchmark, those of earlier launches included."""
+        name = self._study.benchmark_name
+        experiments = load_experiments(
+            self._tag, session=cloud.session, experiment_filter=lambda e: e.metadata.get("benchmark") == name
+        )
+        picture = show_comparison(experiments, experiments_root() / self._tag, Console())
+        self._say(f"Picture: {picture}\nIn Python: cloudtune.experiments.load_experiments({self._tag!r})")
+
+    def _failure(
+        self, training_jobs: TrainingJobs, failed: dict[str, JobStatus], jobs: dict[str, str]
+    ) -> JobFailed:
+        name, status = next(iter(failed.items()))
+        job = jobs[name]
+        try:
+            tail = [f"  | {line}" for line in training_jobs.log_tail(job, _LOG_LINES)]
+        except AwsError as error:
+            tail = [f"  Its log cannot be read: {error.message}"]
+        hint = "Mend the cause and run the same command again: these experiments continue in new jobs."
+        if any(job.endswith(f"-r{_MAX_JOBS}") for job in jobs.values()):
+            hint = "Mend the cause and begin a new study (--experiment_tag): this one has used up its jobs."
+        others = f" Others: {', '.join(jobs[other] for other in list(failed)[1:])}." if len(failed) > 1 else ""
+        return JobFailed(
+            f"{len(failed)} of {len(jobs)} jobs did not complete.{others} {job} is {status.state}: "
+            f"{status.failure_reason or status.phase}\nThe end of its log:\n" + "\n".join(tail),
+            hint,
+        )
+
+
+def _has_ended_too_early(submission: Submission) -> bool:
+    return submission.status is not None and submission.status.state in (JobState.failed, JobState.stopped)
+
+
+def _submitted(submissions: Sequence[Submission]) -> str:
+    """``3 jobs submitted; 2 were there already (1 Completed, 1 InProgress).``"""
+    there = [s.status.state for s in submissions if s.state is SubmissionState.existing and s.status is not None]
+    text = f"{_count(len(submissions) - len(there), 'job')} submitted"
+    if there:
+        counts = ", ".join(f"{count} {state}" for state, count in Counter(there).most_common())
+        text += f"; {len(there)} there already ({counts})"
+    return f"{text}."
+
+
+def _how_to_stop(cloud: Cloud) -> str:
+    if cloud.emulator is not None:
+        return "python -m cloudtune.emulator --stop (ends the emulator with all it keeps)."
+    return "aws sagemaker stop-training-job --training-job-name NAME."
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

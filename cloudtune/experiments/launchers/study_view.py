@@ -1,62 +1,85 @@
-"""Shows a study while its jobs run: a table in a terminal, plain lines in a log."""
+"""Shows a study while its jobs run: tables that refresh in a terminal, plain lines in a log."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.console import Console
+from rich import box
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
-from cloudtune.aws.job_status import JobState, JobStatus
-from cloudtune.aws.session import AwsSession
-from cloudtune.aws.training_jobs import TrainingJobs
+from cloudtune.aws.job_status import JobStatus
 from cloudtune.clock import Clock
 from cloudtune.errors import AwsError, CloudtuneError, NotFound
 from cloudtune.experiments.experiment_result import ExperimentResult
 from cloudtune.experiments.launchers.launch_plan import PlannedExperiment
+from cloudtune.experiments.launchers.study_progress import (
+    ExperimentProgress,
+    Stage,
+    StudyProgress,
+    study_progress,
+)
 from cloudtune.experiments.loading import load_experiments
+
+if TYPE_CHECKING:
+    from cloudtune.aws.session import AwsSession
+    from cloudtune.aws.training_jobs import TrainingJobs
 
 logger = logging.getLogger(__name__)
 
-#: Rows of the table; running jobs come first.
-_MAX_ROWS = 24
+_MAX_ROWS = 12
+_MAX_FAILURES = 3
+#: Seconds between two lines of a log in which no job has ended.
+_LINE_INTERVAL_S = 30.0
+
+
+@dataclass(frozen=True)
+class WatchedStudy:
+    """What is waited for.
+
+    Args:
+        tag: The study.
+        experiments: Of the study.
+        jobs: Job name of each experiment.
+        limit_s: Seconds that each experiment tunes.
+        why_waiting: For people: what a job that does not train yet waits for.
+    """
+
+    tag: str
+    experiments: Sequence[PlannedExperiment]
+    jobs: Mapping[str, str]
+    limit_s: float
+    why_waiting: str
 
 
 class StudyView:
     """Waits for the jobs of a study.
 
     Args:
-        tag: The study.
-        experiments: Of the study.
-        jobs: Job name of each experiment.
-        session: Where they are.
+        study: What is waited for.
+        session: Where its jobs are.
         clock: For pauses.
         interval_s: Seconds between two looks.
         console: Where it is shown.
     """
 
     def __init__(
-        self,
-        tag: str,
-        experiments: Sequence[PlannedExperiment],
-        jobs: dict[str, str],
-        session: AwsSession,
-        clock: Clock,
-        interval_s: float,
-        console: Console,
+        self, study: WatchedStudy, session: AwsSession, clock: Clock, interval_s: float, console: Console
     ) -> None:
-        self._tag = tag
-        self._experiments = list(experiments)
-        self._jobs = jobs
+        self._study = study
         self._session = session
         self._clock = clock
         self._interval_s = interval_s
         self._console = console
         self._results: dict[str, ExperimentResult] = {}
         self._statuses: dict[str, JobStatus] = {}
+        self._most_training = 0
         self._begin = clock.now()
 
     def wait(self, training_jobs: TrainingJobs) -> dict[str, JobStatus]:
@@ -64,99 +87,213 @@ class StudyView:
 
         A call to AWS that fails is logged and repeated: jobs run on without us.
         """
-        if self._console.is_terminal:
+        if self._console.is_terminal and not self._console.is_dumb_terminal:
             with Live(console=self._console, auto_refresh=False, transient=True) as live:
-                return self._loop(training_jobs, lambda: live.update(self._table(), refresh=True))
-        said = ""
+                return self._loop(
+                    training_jobs,
+                    lambda progress: live.update(
+                        render(self._study.tag, progress, self._elapsed(), self._study.why_waiting), refresh=True
+                    ),
+                )
+        log = _Log(self._print, self._study.why_waiting)
+        return self._loop(training_jobs, lambda progress: log.show(progress, self._elapsed()))
 
-        def say() -> None:
-            nonlocal said
-            line = self._line()
-            if line != said:
-                said = line
-                self._console.print(f"[{self._clock.now() - self._begin:6.0f} s] {line}", highlight=False)
-
-        return self._loop(training_jobs, say)
-
-    def _loop(self, training_jobs: TrainingJobs, show: Callable[[], None]) -> dict[str, JobStatus]:
+    def _loop(self, training_jobs: TrainingJobs, show: Callable[[StudyProgress], None]) -> dict[str, JobStatus]:
         while True:
             try:
-                by_job = training_jobs.statuses(list(self._jobs.values()))
-                self._statuses = {name: by_job[job] for name, job in self._jobs.items() if job in by_job}
+                by_job = training_jobs.statuses(list(self._study.jobs.values()))
+                self._statuses |= {name: by_job[job] for name, job in self._study.jobs.items() if job in by_job}
                 self._load()
             except AwsError as error:
                 logger.warning("AWS does not answer now; looking again soon. %s", error.message)
-            show()
-            if len(self._statuses) == len(self._jobs) and all(s.state.is_final for s in self._statuses.values()):
+            show(self._progress())
+            if len(self._statuses) == len(self._study.jobs) and all(
+                s.state.is_final for s in self._statuses.values()
+            ):
                 return self._statuses
             self._clock.sleep(self._interval_s)
 
     def _load(self) -> None:
+        """Reads the experiments anew that were not over when they were last read."""
+        over = {name for name, result in self._results.items() if result.ended and result.num_reports}
         try:
-            loaded = load_experiments(self._tag, session=self._session)
+            loaded = load_experiments(
+                self._study.tag,
+                session=self._session,
+                path_filter=lambda path: Path(path).parent.name not in over,
+            )
         except NotFound:
             return
+        except AwsError:
+            raise
         except CloudtuneError as error:
             logger.debug("Results cannot be read now: %s", error)
             return
-        self._results = {experiment.name: experiment for experiment in loaded}
+        self._results |= {experiment.name: experiment for experiment in loaded}
 
-    def _line(self) -> str:
-        states = [status.state for status in self._statuses.values()]
-        running = [s for s in self._statuses.values() if s.phase == "Training"]
-        reports = sum(result.num_reports for result in self._results.values())
-        failed = sum(state is JobState.failed for state in states)
-        text = (
-            f"{sum(s.is_final for s in states)} of {len(self._jobs)} jobs ended, {len(running)} training, "
-            f"{reports} reports"
+    def _progress(self) -> StudyProgress:
+        progress = study_progress(
+            self._study.experiments, self._statuses, self._results, self._study.limit_s, self._most_training
         )
-        best = self._best_overall()
-        return text + (f", best {best}" if best else "") + (f", {failed} FAILED" if failed else "")
+        self._most_training = progress.most_training
+        return progress
 
-    def _best_overall(self) -> str:
-        values = [(value, name) for name in self._results if (value := self._best(name)) is not None]
-        if not values:
-            return ""
-        metric = next(iter(self._results.values()))
-        chosen = max(values) if metric.mode_of(0) == "max" else min(values)
-        return f"{metric.metric_name(0)} {chosen[0]:.4g} ({chosen[1]})"
+    def _elapsed(self) -> float:
+        return self._clock.now() - self._begin
 
-    def _best(self, name: str) -> float | None:
-        result = self._results.get(name)
-        if result is None or result.num_reports == 0:
-            return None
-        column = result.results[result.metric_name(0)]
-        return float(column.max() if result.mode_of(0) == "max" else column.min())
+    def _print(self, line: str) -> None:
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    def _table(self) -> Table:
-        table = Table(title=f"{self._tag}: {self._line()}", title_justify="left")
-        for heading, justify in (("method", "left"), ("seed", "right"), ("job", "left"), ("trials", "right")):
-            table.add_column(heading, justify=justify)  # type: ignore[arg-type]
-        table.add_column("reports", justify="right")
-        table.add_column("best", justify="right")
-        for experiment in sorted(self._experiments, key=self._rank)[:_MAX_ROWS]:
-            status = self._statuses.get(experiment.name)
-            result = self._results.get(experiment.name)
-            best = self._best(experiment.name)
-            table.add_row(
-                experiment.method,
-                str(experiment.seed),
-                "not listed yet" if status is None else f"{status.state} {status.phase}",
-                str(result.num_trials) if result else "",
-                str(result.num_reports) if result else "",
-                "" if best is None else f"{best:.4g}",
-            )
-        return table
 
-    def _rank(self, experiment: PlannedExperiment) -> int:
-        status = self._statuses.get(experiment.name)
-        if status is None:
-            return 2
-        return {"Training": 0, "Failed": 1, "Completed": 3}.get(status.phase, 2)
+class _Log:
+    """Lines for a log: each job that has ended, and now and then where the study stands."""
+
+    def __init__(self, write: Callable[[str], None], why_waiting: str) -> None:
+        self._write = write
+        self._why_waiting = why_waiting
+        self._told: set[str] = set()
+        self._line_at = float("-inf")
+
+    def show(self, progress: StudyProgress, elapsed_s: float) -> None:
+        ended = [*progress.at(Stage.completed), *progress.at(Stage.failed)]
+        for experiment in ended:
+            if experiment.experiment.name not in self._told:
+                self._told.add(experiment.experiment.name)
+                self._write(f"[{duration(elapsed_s)}] {_end_of(experiment, progress.metric)}")
+        if elapsed_s - self._line_at >= _LINE_INTERVAL_S or progress.num_done == len(progress.experiments):
+            self._line_at = elapsed_s
+            self._write(f"[{duration(elapsed_s)}] {summary(progress)}")
+            if self._why_waiting and progress.stages[Stage.waiting] and elapsed_s < _LINE_INTERVAL_S:
+                self._write(f"[{duration(elapsed_s)}] Waiting: {_waiting(progress, self._why_waiting)}")
+
+
+def summary(progress: StudyProgress) -> str:
+    """One line: ``4 of 30 jobs done, 1 training, 25 waiting, 812 reports; about 6:20 to go; best ...``."""
+    parts = [f"{progress.num_done} of {len(progress.experiments)} jobs done"]
+    if progress.stages[Stage.failed]:
+        parts[0] += f" ({progress.stages[Stage.failed]} FAILED)"
+    parts += [f"{progress.stages[s]} {s}" for s in (Stage.training, Stage.waiting) if progress.stages[s]]
+    text = ", ".join([*parts, f"{progress.num_reports} reports"])
+    remaining, best = progress.remaining_s(), progress.best()
+    if remaining:
+        text += f"; about {duration(remaining)} to go"
+    if best is not None:
+        text += f"; best {progress.metric} {best.best:.4g} ({best.label})"
+    return text
+
+
+def render(tag: str, progress: StudyProgress, elapsed_s: float, why_waiting: str) -> Group:
+    """The view in a terminal."""
+    remaining = progress.remaining_s()
+    head = Text.assemble((tag, "bold"), f"  {duration(elapsed_s)}")
+    if remaining:
+        head.append(f", about {duration(remaining)} to go")
+    head.append(f"  {progress.num_done} of {len(progress.experiments)} jobs done")
+    parts: list[Text | Table] = [head, _methods_table(progress)]
+    training = progress.at(Stage.training)
+    if training:
+        parts += [Text(), _training_table(training, progress)]
+    if progress.stages[Stage.waiting]:
+        parts += [
+            Text(),
+            Text(f"{progress.stages[Stage.waiting]} waiting: {_waiting(progress, why_waiting)}", "yellow"),
+        ]
+    failed = progress.at(Stage.failed)
+    for experiment in failed[:_MAX_FAILURES]:
+        line = Text(_end_of(experiment, progress.metric), "red", no_wrap=True, overflow="ellipsis")
+        parts.append(line)
+    if len(failed) > _MAX_FAILURES:
+        parts.append(Text(f"and {len(failed) - _MAX_FAILURES} more failed", "red"))
+    parts.append(Text("Ctrl-C leaves the jobs running; the same command comes back to them.", "dim"))
+    return Group(*parts)
+
+
+def _methods_table(progress: StudyProgress) -> Table:
+    table = _table()
+    table.add_column("method", no_wrap=True, overflow="ellipsis")
+    for heading in ("jobs done", "training", "waiting", "trials", "reports", f"best {progress.metric}".strip()):
+        table.add_column(heading, justify="right", no_wrap=True)
+    best = progress.best()
+    for method in progress.methods():
+        done = method.stages.get(Stage.completed, 0)
+        failed = method.stages.get(Stage.failed, 0)
+        jobs = Text(f"{done}/{method.num_jobs}")
+        if failed:
+            jobs.append(f" {failed} failed", "red")
+        is_best = best is not None and best.experiment.method == method.method
+        table.add_row(
+            method.method,
+            jobs,
+            _count(method.stages.get(Stage.training, 0)),
+            _count(method.stages.get(Stage.waiting, 0)),
+            _count(method.num_trials),
+            _count(method.num_reports),
+            Text("-" if method.best is None else f"{method.best:.4g}", "bold green" if is_best else ""),
+        )
+    return table
+
+
+def _training_table(training: Sequence[ExperimentProgress], progress: StudyProgress) -> Table:
+    table = _table()
+    table.add_column("now training", no_wrap=True, overflow="ellipsis")
+    for heading in ("seed", "time", "trials", "reports", f"best {progress.metric}".strip()):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in training[:_MAX_ROWS]:
+        table.add_row(
+            row.experiment.method,
+            str(row.experiment.seed),
+            f"{duration(row.elapsed_s)} / {duration(progress.limit_s)}",
+            _count(row.num_trials),
+            _count(row.num_reports),
+            "-" if row.best is None else f"{row.best:.4g}",
+        )
+    if len(training) > _MAX_ROWS:
+        table.add_row(f"and {len(training) - _MAX_ROWS} more")
+    return table
+
+
+def _table() -> Table:
+    return Table(box=box.SIMPLE_HEAD, show_edge=False, header_style="bold", padding=(0, 1, 0, 0))
+
+
+def _waiting(progress: StudyProgress, why: str) -> str:
+    phases = ", ".join(f"{count} {phase}" for phase, count in progress.waiting_phases())
+    return f"{why} ({phases})"
+
+
+def _end_of(experiment: ExperimentProgress, metric: str) -> str:
+    if experiment.stage is Stage.failed:
+        status = experiment.status
+        reason = (status.failure_reason or status.phase).strip() if status else ""
+        first = next(iter(reason.splitlines()), "")
+        return f"{experiment.label} {status.state.upper() if status else 'FAILED'}: {first}"
+    best = "no report" if experiment.best is None else f"{metric} {experiment.best:.4g}"
+    return (
+        f"{experiment.label} completed: {best} ({experiment.num_trials} trials, {experiment.num_reports} reports)"
+    )
+
+
+def _count(number: int) -> str:
+    return str(number) if number else "-"
+
+
+def duration(seconds: float) -> str:
+    """``1:02:03`` or ``2:03``."""
+    minutes, secs = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{secs:02d}" if hours else f"{minutes}:{secs:02d}"
 
 
 def show_comparison(experiments: Sequence[ExperimentResult], folder: Path, console: Console) -> Path | None:
-    """Prints the table that compares the methods of a study and draws the picture; returns the picture's path."""
+    """Prints the table that compares the methods of a study and draws the picture.
+
+    Returns:
+        The picture's path.
+
+    Raises:
+        NotFound: No experiment has results.
+        MissingExtra: There is nothing to draw with; the table has been printed.
+    """
     from cloudtune.experiments.comparison import compare_methods
 
     comparison = compare_methods(experiments)
