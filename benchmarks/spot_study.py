@@ -18,11 +18,11 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
 from measuring import HERE, show, timed
 
 from cloudtune.constants import ENV_FOLDER
+from cloudtune.emulator.daemon import stop_daemon
 from cloudtune.experiment import events as ev
 from cloudtune.experiments.benchmark_definitions import real_benchmark_definitions
 from cloudtune.experiments.loading import load_experiments
@@ -42,9 +42,12 @@ def main() -> int:
     args = parser.parse_args()
     tag = time.strftime("spot-%Y%m%d-%H%M%S")
     with tempfile.TemporaryDirectory() as folder:
-        seconds = timed(lambda: launch(args, tag, Path(folder) / "launched"))
-        fetched = Path(folder) / "fetched"
-        experiments = load_experiments(tag, local_path=fetched)
+        os.environ[ENV_FOLDER] = f"{folder}/launched"  # an emulator of its own lives there
+        try:
+            seconds = timed(lambda: launch(args, tag))
+            experiments = load_experiments(tag, local_path=f"{folder}/fetched")
+        finally:
+            stop_daemon()
         definitions = real_benchmark_definitions()
         benchmark = definitions[args.benchmark] if args.benchmark else next(iter(definitions.values()))
         rows, problems = [], []
@@ -73,7 +76,7 @@ def main() -> int:
     return 1 if problems else 0
 
 
-def launch(args: argparse.Namespace, tag: str, folder: Path) -> None:
+def launch(args: argparse.Namespace, tag: str) -> None:
     """Runs the launcher to its end; its output goes to standard error."""
     command = [sys.executable, str(HERE.parent / "launchers" / "launch_remote.py"), "--local", "--spot"]
     command += ["--experiment_tag", tag, "--num_seeds", str(args.num_seeds)]
@@ -81,9 +84,8 @@ def launch(args: argparse.Namespace, tag: str, folder: Path) -> None:
     command += [
         word for name in ("benchmark", "method") if (v := getattr(args, name)) for word in (f"--{name}", v)
     ]
-    environment = {**os.environ, ENV_FOLDER: str(folder)}
     timeout_s = _SECONDS_PER_SEED * args.num_seeds
-    done = subprocess.run(command, env=environment, stdout=sys.stderr, timeout=timeout_s, check=False)
+    done = subprocess.run(command, stdout=sys.stderr, timeout=timeout_s, check=False)
     if done.returncode != 0:
         raise SystemExit(f"The launcher ended with {done.returncode}.")
 
