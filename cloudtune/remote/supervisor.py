@@ -23,8 +23,8 @@ if __name__ == "__main__":  # run by path: the folder of this file must not shad
 
 from cloudtune.remote import job_layout as layout
 
-#: The service keeps this much of a failure.
-_FAILURE_CHARS = 1024
+#: The service keeps 1024 characters of a failure, of which it needs some itself.
+_FAILURE_CHARS = 960
 _PIP_TIMEOUT_S = 1800
 
 
@@ -151,7 +151,7 @@ def _run(command: list[str], code: Path, stop: StopSignal) -> int:
     returncode = _wait(process)
     reader.join(timeout=5)
     if returncode != 0 and stop.number is None:
-        _write_failure("".join(tail).strip() or f"The tuner ended with exit code {returncode}.")
+        _write_failure(_reason(list(tail)) or f"The tuner ended with exit code {returncode}.")
     return returncode if returncode >= 0 else 128 - returncode
 
 
@@ -172,6 +172,12 @@ def _copy(source: IO[bytes] | None, tail: deque[str]) -> None:
         sys.stderr.buffer.write(line)
         sys.stderr.buffer.flush()
         tail.append(line.decode(errors="replace"))
+
+
+def _reason(lines: list[str]) -> str:
+    """The last error message of cloudtune, else all of ``lines``."""
+    begins = [number for number, line in enumerate(lines) if line.startswith("error: ")]
+    return "".join(lines[begins[-1] :] if begins else lines).strip()
 
 
 def _write_failure(text: str) -> None:

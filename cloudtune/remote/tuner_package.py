@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
-import pickletools
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import IO, Any, Protocol, runtime_checkable
 
 import dill
 import numpy as np
@@ -98,7 +98,7 @@ def _refuse_modules_left_behind(snapshot: bytes, travelling: Sequence[Path]) -> 
     """Classes and functions of modules are pickled by name: the job must be able to import them."""
     fine = [Path(sysconfig.get_path("stdlib")).resolve(), package_folder().resolve()]
     fine += [path.resolve() for path in travelling]
-    for name in sorted(set(_modules(snapshot.split(b"\n", 1)[1]))):
+    for name in sorted(_modules(snapshot.split(b"\n", 1)[1])):
         file = getattr(sys.modules.get(name), "__file__", None)
         if name == "__main__" or file is None:
             continue  # pickled by value; built in
@@ -117,13 +117,34 @@ def _root_of(name: str, path: Path) -> Path:
     return root.parent if root.name == "__init__.py" else root
 
 
-def _modules(payload: bytes) -> Iterator[str]:
-    """Modules that the pickle names. Strings that only look like modules do no harm: they are not loaded here."""
+def _modules(payload: bytes) -> set[str]:
+    """Modules that unpickling imports, found by doing it: what fails here would fail in the job."""
+    reader = _ImportRecorder(io.BytesIO(payload))
     try:
-        for opcode, argument, _ in pickletools.genops(payload):
-            if isinstance(argument, str) and opcode.name in ("GLOBAL", "SHORT_BINUNICODE", "BINUNICODE"):
-                name = argument.split(" ")[0]
-                if name in sys.modules:
-                    yield name
-    except ValueError as error:
-        raise SnapshotError(f"The tuner's pickle cannot be read: {error}.") from error
+        reader.load()
+    except Exception as error:
+        raise SnapshotError(
+            f"The tuner can be pickled, but not be read again: {error!r}.",
+            "Look for objects with special pickling among scheduler, callbacks and stop criterion.",
+        ) from error
+    return reader.modules
+
+
+class _ImportRecorder(dill.Unpickler):  # type: ignore[misc]  # dill has no types
+    """Reads a pickle that was made here, and notes what it imports."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        super().__init__(file)
+        self.modules: set[str] = set()
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Called for each class and function that is pickled by name."""
+        self.modules.add(module)
+        found = super().find_class(module, name)
+        return self._import_module if (module, name) == ("dill._dill", "_import_module") else found
+
+    def _import_module(self, name: str, safe: bool = False) -> Any:
+        """dill's way to pickle a module itself, or something that it holds."""
+        parts = name.split(".")
+        self.modules |= {".".join(parts[:end]) for end in range(1, len(parts) + 1)} & set(sys.modules)
+        return dill._dill._import_module(name, safe)

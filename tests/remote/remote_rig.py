@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -67,3 +68,17 @@ def started(trial_id: int, elapsed_s: float = 0.0) -> ev.TrialStarted:
 
 def reported(trial_id: int, seq: int, elapsed_s: float = 0.0, **metrics: Any) -> ev.TrialReported:
     return ev.TrialReported(1e9, elapsed_s, trial_id, 0, seq, {"epoch": seq + 1, **metrics}, "CONTINUE")
+
+
+def processes_of(folder: Path) -> list[int]:
+    """Processes, other than this one, whose environment or command line names ``folder``; zombies excepted."""
+    needle = os.fsencode(folder)
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal() and int(entry.name) != os.getpid():
+            try:
+                if needle in (entry / "environ").read_bytes() + (entry / "cmdline").read_bytes():
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+    return found

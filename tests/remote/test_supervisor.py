@@ -99,6 +99,14 @@ def test_the_end_of_the_errors_is_the_reason(job: Job) -> None:
     assert errors.count("the réason") == 1, "the log has it once"
 
 
+def test_an_error_message_of_ours_is_the_reason(job: Job) -> None:
+    job.script(
+        "import sys; print('INFO: before\\nerror: no space\\n  -> make room', file=sys.stderr); sys.exit(5)"
+    )
+    assert job.run()[0] == 5
+    assert job.failure == "error: no space\n  -> make room"
+
+
 def test_a_silent_end_has_a_reason_as_well(job: Job) -> None:
     job.script("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     assert job.run()[0] == 128 + signal.SIGKILL
