@@ -51,9 +51,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run_command(lambda: _emulator(arguments[1:]))
 
     def command() -> int:
-        options = _parser().parse_args(arguments)
+        parser = _parser()
+        options, unknown = parser.parse_known_args(arguments)
+        if unknown:  # said by the subcommand, which knows what may have been meant
+            getattr(options, "parser", parser).error(f"unrecognized arguments: {' '.join(unknown)}")
         if options.command is None:
-            _parser().print_help()
+            parser.print_help()
             return 2
         configure_logging(options.verbose)
         return int(options.run(options))
@@ -93,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
 def _command(commands: Any, name: str, run: Any, text: str) -> argparse.ArgumentParser:
     added: argparse.ArgumentParser = commands.add_parser(name, help=text, description=f"Shows {text}.")
     added.add_argument("--verbose", action="store_true", help="say what is done meanwhile")
-    added.set_defaults(run=run)
+    added.set_defaults(run=run, parser=added)
     return added
 
 

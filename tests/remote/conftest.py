@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from moto.server import ThreadedMotoServer
@@ -11,8 +12,10 @@ from remote_rig import Gate
 
 from cloudtune.aws.objects import S3Objects
 from cloudtune.aws.session import AwsSession
-from cloudtune.emulator import SageMakerEmulator
 from cloudtune.paths import S3Uri
+
+if TYPE_CHECKING:
+    from cloudtune.emulator import SageMakerEmulator
 
 
 @pytest.fixture(scope="session")
@@ -52,6 +55,8 @@ def state(session: AwsSession, request: pytest.FixtureRequest) -> S3Uri:
 
 @pytest.fixture(scope="module")
 def emulator() -> Iterator[SageMakerEmulator]:
+    from cloudtune.emulator import SageMakerEmulator  # the other tests do without
+
     with SageMakerEmulator(max_parallel_jobs=2) as aws:
         yield aws
 
