@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from cloudtune.emulator.ml_folder import download_prefix, regular_files
-from cloudtune.emulator.object_store import ObjectStore, StoreFailed, split_uri
+from cloudtune.emulator.object_store import ObjectStore, StoreFailed, is_legal_key, split_uri
 
 _log = logging.getLogger(__name__)
 # Files younger than this are left for the next round: their writers may be between two writes, and two changes
@@ -41,6 +41,7 @@ class CheckpointSync:
         self._folder = folder
         self._interval_s = interval_s
         self._uploaded: dict[str, Version] = {}
+        self._refused: set[str] = set()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="checkpoint-sync", daemon=True)
 
@@ -86,6 +87,9 @@ class CheckpointSync:
             if self._ended.is_set() and not at_rest:
                 return
             name = self._name(path)
+            if not is_legal_key(self._prefix + name):
+                self._refuse(name)
+                continue
             present.add(name)
             try:
                 self._upload(path, name, at_rest)
@@ -94,6 +98,11 @@ class CheckpointSync:
         for name in sorted(set(self._uploaded) - present):
             self._store.delete(self._bucket, self._prefix + name)
             del self._uploaded[name]
+
+    def _refuse(self, name: str) -> None:
+        if name not in self._refused:
+            self._refused.add(name)
+            _log.warning("checkpoints of %s: %r cannot be the name of an object; left out", self._uri, name)
 
     def _upload(self, path: Path, name: str, at_rest: bool) -> None:
         with path.open("rb") as file:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cloudtune.emulator.settings import DEFAULT_REGION
 
+_IGNORE = "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"
 _LOCAL = "127.0.0.1,localhost"
 
 
@@ -17,6 +18,8 @@ def client_environment(endpoint_url: str) -> dict[str, str]:
     enough whatever profile or session was in force.
     """
     known = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
+    own_profile = {name: "default" for name in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE") if name in os.environ}
+    own_endpoints = {name: endpoint_url for name in os.environ if name.startswith("AWS_ENDPOINT_URL_")}
     no_proxy = known if _LOCAL in known else ",".join(filter(None, (known, _LOCAL)))
     return {
         "AWS_ENDPOINT_URL": endpoint_url,
@@ -31,5 +34,8 @@ def client_environment(endpoint_url: str) -> dict[str, str]:
         "NO_PROXY": no_proxy,
         "no_proxy": no_proxy,
         # A profile that is not in the configuration file is an error; one that nobody named is not looked for.
-        **({"AWS_PROFILE": "default"} if "AWS_PROFILE" in os.environ else {}),
+        **own_profile,
+        # These go before AWS_ENDPOINT_URL.
+        **own_endpoints,
+        **({_IGNORE: "false"} if _IGNORE in os.environ else {}),
     }

@@ -24,27 +24,28 @@ CHOICES = ("auto", "root", "user", "none")
 _PROBE_TIMEOUT_S = 20.0
 
 # Runs as root of the new namespaces; $1 is the job's folder. Standard input is the pipe that says "ready".
+# A variable that the job's environment has as well would reach the job with the value given here: hence the names.
 _ENTER = """
 set -e
-job=$1
+_ct_job=$1
 shift
-path=$PATH
+_ct_path=$PATH
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
-mount -t tmpfs -o mode=755,size=4m tmpfs "$job/opt"
-for entry in /opt/* /opt/.[!.]*; do
-  name=${entry##*/}
-  if [ "$name" = ml ]; then continue
-  elif [ -L "$entry" ]; then cp -P "$entry" "$job/opt/$name"
-  elif [ -d "$entry" ]; then mkdir "$job/opt/$name"; mount --rbind "$entry" "$job/opt/$name"
-  elif [ -e "$entry" ]; then : > "$job/opt/$name"; mount --bind "$entry" "$job/opt/$name"
+mount -t tmpfs -o mode=755,size=4m tmpfs "$_ct_job/opt"
+for _ct_entry in /opt/* /opt/.[!.]*; do
+  _ct_copy=$_ct_job/opt/${_ct_entry##*/}
+  if [ "$_ct_entry" = /opt/ml ]; then continue
+  elif [ -L "$_ct_entry" ]; then cp -P "$_ct_entry" "$_ct_copy"
+  elif [ -d "$_ct_entry" ]; then mkdir "$_ct_copy"; mount --rbind "$_ct_entry" "$_ct_copy"
+  elif [ -e "$_ct_entry" ]; then : > "$_ct_copy"; mount --bind "$_ct_entry" "$_ct_copy"
   fi
 done
-mkdir "$job/opt/ml"
-mount --bind "$job/ml" "$job/opt/ml"
-mount --rbind "$job/opt" /opt
-if [ -f /etc/hosts ]; then mount --bind "$job/hosts" /etc/hosts; fi
-cd "$job/work"
-PATH=$path
+mkdir "$_ct_job/opt/ml"
+mount --bind "$_ct_job/ml" "$_ct_job/opt/ml"
+mount --rbind "$_ct_job/opt" /opt
+if [ -f /etc/hosts ]; then mount --bind "$_ct_job/hosts" /etc/hosts; fi
+cd "$_ct_job/work"
+PATH=$_ct_path
 printf . >&0
 exec "$@" < /dev/null
 """

@@ -11,7 +11,7 @@ from typing import Any
 
 import regex
 
-from cloudtune.emulator.object_store import LogStore
+from cloudtune.emulator.object_store import LogStore, StoreFailed
 from cloudtune.emulator.processes import readable
 from cloudtune.emulator.service_error import JsonObject
 
@@ -21,7 +21,9 @@ _DRAIN_S = 0.5  # without output after the end, where somebody still holds the p
 _READ_BYTES = 1 << 16
 _MAX_EVENT_BYTES = 250_000
 _MAX_BATCH_EVENTS = 10_000
-_MAX_LOG_BYTES = 256 << 20  # moto keeps logs in memory
+# moto keeps logs in memory, where each event takes some space of its own.
+_MAX_LOG_BYTES = 512 << 20
+_EVENT_BYTES = 400
 _MATCH_TIMEOUT_S = 0.2
 
 
@@ -113,7 +115,7 @@ class LogShipper:
             return  # the service takes no empty events
         self._metrics.scan(text)
         over = self._shipped_bytes > _MAX_LOG_BYTES
-        self._shipped_bytes += len(line)
+        self._shipped_bytes += len(line) + _EVENT_BYTES
         if over:
             return
         if self._shipped_bytes > _MAX_LOG_BYTES:
@@ -126,4 +128,8 @@ class LogShipper:
         for event in events:  # the system's clock may have been set back
             last = event["timestamp"] = max(last, event["timestamp"])
         for start in range(0, len(events), _MAX_BATCH_EVENTS):
-            self._logs.put(self._stream, events[start : start + _MAX_BATCH_EVENTS])
+            try:
+                self._logs.put(self._stream, events[start : start + _MAX_BATCH_EVENTS])
+            except StoreFailed as error:  # a user has deleted it; the job must not block on a full pipe
+                _log.warning("%d lines are lost: %s", len(events) - start, error)
+                return

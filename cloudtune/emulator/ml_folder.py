@@ -69,6 +69,8 @@ class JobFolder:
 
     def read_failure(self) -> str:
         """What the program wrote to ``/opt/ml/output/failure``; empty if nothing."""
+        if not self.failure.is_file():  # reading a pipe would not end
+            return ""
         try:
             with self.failure.open("rb") as file:
                 return file.read(_MAX_FAILURE_BYTES).decode(errors="replace").strip()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from moto.core.exceptions import ServiceException
+from moto.core.exceptions import JsonRESTError, ServiceException
 from moto.logs.models import logs_backends
 from moto.s3.models import FakeKey, s3_backends
 
@@ -16,6 +17,7 @@ from cloudtune.emulator.service_error import JsonObject, invalid
 
 _URI = re.compile(r"(?:s3|https)://([^/]+)/?(.*)", re.DOTALL)
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
+_MAX_KEY_BYTES = 1024
 
 
 def split_uri(uri: str) -> tuple[str, str]:
@@ -24,6 +26,14 @@ def split_uri(uri: str) -> tuple[str, str]:
     if match is None:
         raise invalid(f"{uri!r} is no S3 URI.")
     return match[1], match[2]
+
+
+def is_legal_key(key: str) -> bool:
+    """Whether S3 could have an object of that name; file names may be longer, or not even text."""
+    try:
+        return 0 < len(key.encode()) <= _MAX_KEY_BYTES
+    except UnicodeEncodeError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -79,6 +89,8 @@ class ObjectStore:
 
     def put(self, bucket: str, key: str, content: bytes) -> None:
         self._bucket(bucket)
+        if not is_legal_key(key):
+            raise StoreFailed(f"{key!r} is no legal name of an object: UTF-8, at most {_MAX_KEY_BYTES} bytes")
         self._backend.put_object(bucket, key, content)
 
     def delete(self, bucket: str, key: str) -> None:
@@ -91,11 +103,16 @@ class LogStore:
 
     def __init__(self, account_id: str, region: str) -> None:
         self._backend: Any = logs_backends[account_id][region]
+        self._ensure_group()
+
+    def _ensure_group(self) -> None:
         if LOG_GROUP not in self._backend.groups:
-            self._backend.create_log_group(LOG_GROUP, {})
+            with contextlib.suppress(JsonRESTError):  # another job has made it just now
+                self._backend.create_log_group(LOG_GROUP, {})
 
     def new_stream(self, job_name: str) -> str:
         """Creates a stream for an attempt of the job and returns its name, ``{job}/algo-1-{epoch}``."""
+        self._ensure_group()  # users may delete it
         taken = self._backend.groups[LOG_GROUP].streams
         epoch = int(time.time())
         while (name := f"{job_name}/algo-1-{epoch}") in taken:  # an attempt of less than a second
@@ -104,5 +121,8 @@ class LogStore:
         return name
 
     def put(self, stream: str, events: Sequence[JsonObject]) -> None:
-        """``events``: ``timestamp`` (milliseconds, not descending) and ``message``."""
-        self._backend.put_log_events(LOG_GROUP, stream, list(events))
+        """``events``: ``timestamp`` (milliseconds, not descending) and ``message``. Raises StoreFailed."""
+        try:
+            self._backend.put_log_events(LOG_GROUP, stream, list(events))
+        except JsonRESTError as error:
+            raise StoreFailed(f"log stream {stream!r}: {error}") from error

@@ -156,3 +156,16 @@ def test_names_that_only_begin_with_the_prefix_keep_their_own(store: ObjectStore
     assert sorted(
         path.relative_to(tmp_path / "a").as_posix() for path in (tmp_path / "a").rglob("*") if path.is_file()
     ) == ["part-1", "part-2/x"]
+
+
+def test_files_that_no_object_can_be_named_after_hide_no_others(
+    store: ObjectStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sync = sync_of(store, tmp_path)
+    deep = tmp_path.joinpath(*["d" * 200] * 6)
+    deep.mkdir(parents=True)
+    for path in (tmp_path / os.fsdecode(b"a\xff"), deep / "too-long", tmp_path / "z"):
+        path.write_bytes(b"1")
+    sync.finish(complete=True)
+    assert contents(store) == {"z": b"1"}
+    assert caplog.text.count("left out") == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import pairwise
 from typing import Any
 
@@ -11,11 +12,15 @@ from botocore.loaders import Loader
 from botocore.model import ListShape, MapShape, ServiceModel, Shape, StructureShape
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from moto.logs.models import logs_backends
 
+from cloudtune.emulator import SageMakerEmulator, log_shipper
 from cloudtune.emulator.faults import Faults, InterruptRule
 from cloudtune.emulator.jobs import JobStatus, JobTable, Phase, TrainingJob
-from cloudtune.emulator.log_shipper import MetricExtractor
+from cloudtune.emulator.log_shipper import LogShipper, MetricExtractor
+from cloudtune.emulator.object_store import LOG_GROUP, LogStore
 from cloudtune.emulator.service_error import ServiceError
+from cloudtune.emulator.settings import ACCOUNT_ID
 
 MODEL = ServiceModel(Loader().load_service_model("sagemaker", "service-2"), "sagemaker")
 REQUEST: dict[str, Any] = {"TrainingJobName": "job", "OutputDataConfig": {"S3OutputPath": "s3://bucket/x/"}}
@@ -136,3 +141,27 @@ def test_each_rule_fires_as_often_as_it_says(rules: list[tuple[str, float, int]]
         fired.append(found[1].after_s)
     assert len(fired) == sum(times for prefix, _, times in rules if "abc".startswith(prefix))
     assert fired == sorted(fired)
+
+
+def test_a_log_of_short_lines_stays_within_its_space(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_shipper, "_MAX_LOG_BYTES", 50_000)
+    reader, writer = os.pipe()
+    logs = LogStore(ACCOUNT_ID, "eu-north-1")
+    stream = logs.new_stream("yes")
+    shipper = LogShipper(reader, logs, stream, MetricExtractor([]))
+    shipper.start()
+    with os.fdopen(writer, "wb") as file:
+        file.write(b"y\n" * 20_000)
+    shipper.finish()
+    os.close(reader)
+    events = logs_backends[ACCOUNT_ID]["eu-north-1"].groups[LOG_GROUP].streams[stream].events
+    assert 50 < len(events) < 200
+    assert "dropped" in events[-1].message
+
+
+def test_a_job_that_is_stopped_before_it_is_submitted_never_runs() -> None:
+    with SageMakerEmulator(isolation="none") as emulator:
+        job = new_job()
+        emulator._engine.stop(job)
+        emulator._engine.submit(job)
+        assert job.status is JobStatus.stopped and not emulator.health()["busy"]

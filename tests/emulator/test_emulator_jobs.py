@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+import urllib.request
 import zipfile
 from typing import Any
 
 import pytest
-from emulator_rig import BUCKET, Rig, channel, error_of, eventually
+from emulator_rig import BUCKET, LOG_GROUP, Rig, channel, error_of, eventually
 
 from cloudtune.emulator import SageMakerEmulator
 
@@ -309,3 +310,34 @@ def test_hostile_object_names_stay_in_the_job(rig: Rig) -> None:
     request["InputDataConfig"].append(channel("data", f"s3://{BUCKET}/hostile"))
     rig.sagemaker.create_training_job(**request)
     assert rig.ended("hostile")["FailureReason"].startswith("ClientError: Data download failed")
+
+
+def test_hostile_variables_arrive_as_they_are(rig: Rig) -> None:
+    values = {"job": "a", "path": "b", "name": "c", "entry": "d", "PATH_": "$(id) `id` ' \"", "EMPTY": ""}
+    code = f"print(json.dumps({{name: os.environ.get(name) for name in {list(values)}}}))"
+    rig.run("variables", code, Environment=values)
+    assert json.loads(rig.all_logs("variables")[0]) == values
+
+
+def test_a_failure_that_is_no_file_is_not_waited_for(rig: Rig) -> None:
+    reason = rig.run("pipe", "os.mkfifo(ROOT + '/output/failure'); sys.exit(3)")["FailureReason"]
+    assert reason == "AlgorithmError: , exit code: 3"
+
+
+def test_a_log_that_a_user_deletes_does_not_hold_up_the_job(rig: Rig) -> None:
+    code = """
+    import urllib.request
+    print('first', flush=True)
+    open(ROOT + '/checkpoints/up', 'w').write('1')
+    url = os.environ['AWS_ENDPOINT_URL'] + '/_emulator/interrupt_rules'
+    while b'go-on' not in urllib.request.urlopen(url, timeout=10).read(): time.sleep(0.02)
+    for _ in range(40): sys.stdout.write('x' * 20_000 + chr(10))
+    """
+    name = rig.submit("unlogged", code)
+    rig.printed("checkpoints/unlogged/up")
+    rig.logs.delete_log_group(logGroupName=LOG_GROUP)
+    rule = json.dumps({"name_prefix": "go-on"}).encode()
+    urllib.request.urlopen(f"{rig.endpoint_url}/_emulator/interrupt_rules", data=rule, timeout=10).close()
+    assert rig.ended(name)["TrainingJobStatus"] == "Completed"
+    rig.run("logged-again", "print('back')")
+    assert rig.all_logs("logged-again") == ["back"]

@@ -70,6 +70,9 @@ def test_on_demand_jobs_are_not_interrupted(fast: SageMakerEmulator) -> None:
 @pytest.fixture
 def _foreign_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "somebody-elses")
+    monkeypatch.setenv("AWS_DEFAULT_PROFILE", "somebody-elses")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")
     monkeypatch.setenv("AWS_SESSION_TOKEN", "secret")
 
 
