@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import gzip
 import hashlib
 import io
@@ -43,6 +44,31 @@ EXCLUDED_FOLDERS = frozenset(
         "node_modules",
     }
 )
+#: Keys and passwords, which must not travel: a bucket has more readers than a home folder. Named in ``skipped``.
+SECRET_FOLDERS = frozenset({".aws", ".ssh", ".gnupg", ".kube", ".docker", ".azure", ".gcloud"})
+SECRET_FILES = (
+    ".env",
+    ".env.*",
+    ".envrc",
+    ".netrc",
+    "_netrc",
+    ".pypirc",
+    ".pgpass",
+    ".npmrc",
+    ".git-credentials",
+    "id_rsa",
+    "id_dsa",
+    "id_ecdsa",
+    "id_ed25519",
+    "*.pem",
+    "*.key",
+    "*.ppk",
+    "*.p12",
+    "*.pfx",
+    "*.kdbx",
+    "credentials",
+    "credentials.json",
+)
 EXCLUDED_SUFFIXES = (".pyc", ".pyo", ".egg-info")
 EXCLUDED_FILES = frozenset({".DS_Store", "Thumbs.db"})
 #: A folder with this file is a virtual environment, whatever it is called.
@@ -58,8 +84,8 @@ class CodeArchive:
         digest: Of names, modes and contents; equal on every machine and at any time.
         data: The archive.
         listing: ``(name, bytes)`` of each file, sorted.
-        skipped: Symbolic links that were left out since they lead out of their folder, and files of no kind
-            that can be packed.
+        skipped: Symbolic links that were left out since they lead out of their folder, files of no kind
+            that can be packed, and what looks like keys or passwords.
     """
 
     digest: str
@@ -73,7 +99,8 @@ def build_archive(entries: Iterable[tuple[Path | bytes, str]]) -> CodeArchive:
 
     Args:
         entries: ``(source, name in the archive)``. A folder is packed with all it holds below that name (``""``:
-            at the top), except version control, virtual environments and caches.
+            at the top), except version control, virtual environments, caches, and what looks like keys or
+            passwords (``.env``, ``*.pem``, ``.aws``, ...); a file that is named itself is packed in any case.
 
     Raises:
         SpecError: If a source is missing or unreadable, a name leaves the archive or is used twice for different
@@ -138,7 +165,9 @@ def _walk(
         if is_excluded(child):
             continue
         target = child.resolve()
-        if not target.is_relative_to(root) or (child.is_dir() and target in above):
+        if is_secret(child) or is_secret(target):
+            skipped.append(f"{inner} (looks like a key or password)")
+        elif not target.is_relative_to(root) or (child.is_dir() and target in above):
             skipped.append(f"{inner} -> {target}")
         elif child.is_dir():
             yield from _walk(child, inner, root, (*above, target), skipped)
@@ -155,6 +184,13 @@ def is_excluded(path: Path) -> bool:
     if path.is_dir():
         return path.name in EXCLUDED_FOLDERS or (path / _VENV_MARKER).is_file()
     return path.name in EXCLUDED_FILES
+
+
+def is_secret(path: Path) -> bool:
+    """Whether a file or folder, by its name, holds keys or passwords."""
+    if path.is_dir():
+        return path.name in SECRET_FOLDERS
+    return any(fnmatch.fnmatchcase(path.name.lower(), pattern) for pattern in SECRET_FILES)
 
 
 def _checked_name(name: str) -> str:

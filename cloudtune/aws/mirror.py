@@ -40,7 +40,7 @@ class FolderIndex:
 
     def save(self) -> None:
         with self._lock:
-            if self._changed:
+            if self._changed or not self._path.exists():
                 write_atomic(self._path, json.dumps(self._entries, sort_keys=True))
                 self._changed = False
 

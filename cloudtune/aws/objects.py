@@ -165,6 +165,8 @@ class S3Objects:
                 _log.warning("skipping %s: its name leads out of %s", item.uri, folder)
             elif not index.is_current(name, item.size, item.etag):
                 wanted[name] = target
+        if wanted:
+            index.save()  # tells from the first file on that this is a copy, even if we are killed midway
         try:
             return self._download_all(uri_prefix, wanted, index, workers, on_progress)
         finally:
@@ -329,13 +331,20 @@ class S3Objects:
                 )
         except BaseException:
             # Parts that are left behind cost money without being visible.
-            with aws_call(f"abandon the parts of {uri} (s3:AbortMultipartUpload)"):
-                self._client.abort_multipart_upload(**where, UploadId=upload_id)
+            self._abandon({**where, "UploadId": upload_id}, uri)
             raise
         found = self.head(uri)
         if found is None or found.size != path.stat().st_size:
             raise Unreachable(f"Cannot write {uri}: it has not arrived whole.")
         return _etag(answer)
+
+    def _abandon(self, where: dict[str, str], uri: S3Uri) -> None:
+        """What made this necessary is what the caller has to hear, whatever comes of it."""
+        try:
+            with aws_call(f"abandon the parts of {uri} (s3:AbortMultipartUpload)"):
+                self._client.abort_multipart_upload(**where)
+        except AwsError as error:
+            _log.warning("%s Its parts are kept and paid for until a lifecycle rule removes them.", error.message)
 
     def _put_part(self, where: dict[str, str], number: int, data: bytes, operation: str) -> dict[str, Any]:
         md5 = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()

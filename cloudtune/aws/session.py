@@ -108,13 +108,17 @@ class AwsSession:
                 self._account_id = str(self._identity()["Account"])
             return self._account_id
 
+    def default_bucket_name(self) -> str:
+        """``sagemaker-{region}-{account}``, whether it exists or not."""
+        return f"sagemaker-{self.region}-{self.account_id()}"
+
     def default_bucket(self) -> str:
-        """``sagemaker-{region}-{account}``, made if it is missing.
+        """``sagemaker-{region}-{account}``, made if it is missing: for writing.
 
         Raises:
             AccessDenied: If another account owns the bucket of that name.
         """
-        name = f"sagemaker-{self.region}-{self.account_id()}"
+        name = self.default_bucket_name()
         with self._facts_lock:
             if name not in self._owned_buckets:
                 try:

@@ -119,6 +119,8 @@ def load_experiments(
     Raises:
         NotFound: The tag has no experiments.
     """
+    if not experiment_tag or "/" in experiment_tag or experiment_tag in (".", ".."):
+        raise SpecError(f"{experiment_tag!r} is no experiment tag.", "It is a name, not a path; see local_path.")
     root = _root(local_path)
     folders = {folder.name: folder for folder in _tagged(root, experiment_tag)}
     cloud = _Cloud(None)

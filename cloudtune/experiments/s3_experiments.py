@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cloudtune.aws.mirror import INDEX_FILENAME
-from cloudtune.errors import SpecError, StoreError
+from cloudtune.errors import ResourceNotFound, SpecError, StoreError
 from cloudtune.experiment.events import ExperimentEnded, decode
 from cloudtune.names import is_legal_name
 from cloudtune.paths import ExperimentPaths, S3ExperimentPaths, tag_prefix
@@ -49,7 +49,8 @@ class S3Experiments:
         from cloudtune.aws.objects import S3Objects  # wakes boto3, which reading local experiments does not need
 
         self._objects = S3Objects(session)
-        self._bucket = bucket or session.default_bucket()
+        self._bucket = bucket or _existing_bucket(session)
+        self._is_given = bucket is not None
 
     def where(self, what: str) -> str:
         """The place of ``what`` (a tag, a name, or both), for messages."""
@@ -102,7 +103,12 @@ class S3Experiments:
         return tags + [found for t in tags if name.startswith(f"{t}-") for found in self._names(t)]
 
     def _names(self, tag: str | None) -> list[str]:
-        folders = self._objects.folders(tag_prefix(self._bucket, tag))
+        try:
+            folders = list(self._objects.folders(tag_prefix(self._bucket, tag)))
+        except ResourceNotFound:
+            if self._is_given:
+                raise
+            return []  # nothing was ever launched in this account
         return [name for folder in folders if is_legal_name(name := folder.key.rsplit("/", 1)[-1])]
 
     def fetch(self, located: Located, folder: Path, load_tuner: bool, on_progress: Progress | None = None) -> None:
@@ -130,6 +136,15 @@ class S3Experiments:
                     on_progress(done, len(wanted))
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _existing_bucket(session: AwsSession) -> str:
+    """The default bucket, which belongs to this account or does not exist: to read makes none."""
+    name = session.default_bucket_name()
+    try:
+        return session.check_bucket(name)
+    except ResourceNotFound:
+        return name
 
 
 def came_from_s3(folder: Path) -> bool:

@@ -168,3 +168,16 @@ def test_one_upload_for_all_jobs_of_a_launch(objects: S3Objects, session: AwsSes
     (found,) = objects.list(folders.pop())
     assert found.uri.key.endswith("/code.tar.gz")
     assert objects.get(found.uri) == archive.data
+
+
+def test_keys_and_passwords_stay_at_home_and_are_named(tmp_path: Path) -> None:
+    write(tmp_path, "train.py", ".env", ".env.production", ".aws/credentials", "sub/.ssh/config", "sub/id_rsa")
+    write(tmp_path, "sub/Server.PEM", "sub/environment.py", "keys.py", "monkey", "credentials.json")
+    (tmp_path / "harmless.txt").symlink_to(tmp_path / "sub/id_rsa")
+    archive = build_archive([(tmp_path, "src")])
+    assert names(archive) == ["src/keys.py", "src/monkey", "src/sub/environment.py", "src/train.py"]
+    assert [name.split(" ")[0] for name in archive.skipped] == [
+        "src/.aws", "src/.env", "src/.env.production", "src/credentials.json", "src/harmless.txt",
+        "src/sub/.ssh", "src/sub/Server.PEM", "src/sub/id_rsa",
+    ]  # fmt: skip
+    assert names(build_archive([(tmp_path / "sub/Server.PEM", "ca.pem")])) == ["ca.pem"]  # asked for by name

@@ -245,6 +245,33 @@ def test_failed_parts_are_abandoned(
     assert not objects.exists(root / "x")
 
 
+def test_parts_that_cannot_be_abandoned_hide_no_cause(
+    objects: S3Objects,
+    session: AwsSession,
+    root: S3Uri,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(objects_module, "MULTIPART_FROM", 1)
+    denied = b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
+
+    def interrupt(**_: object) -> None:
+        raise KeyboardInterrupt
+
+    events = session.client("s3").meta.events
+    events.register("before-send.s3.UploadPart", interrupt)
+    events.register(
+        "before-send.s3.AbortMultipartUpload",
+        lambda request, **_: AWSResponse(request.url, 403, {}, RawBody(denied)),
+    )
+    path = tmp_path / "file"
+    path.write_bytes(b"content")
+    with pytest.raises(KeyboardInterrupt):
+        objects.upload(path, root / "x")
+    assert "Its parts are kept" in caplog.text
+
+
 @pytest.mark.parametrize("copied", [False, True])
 def test_snapshot_is_never_torn(tmp_path: Path, copied: bool) -> None:
     """A writer overwrites the file in place all the while; what is read is always one of its versions."""
@@ -359,3 +386,16 @@ def test_safe_names_never_leave(parts: list[str]) -> None:
     if is_safe_name(name):
         joined = os.path.normpath("/folder/" + name)
         assert joined == f"/folder/{name}"
+
+
+def test_a_download_that_is_killed_leaves_a_folder_that_is_known_as_a_copy(
+    objects: S3Objects, root: S3Uri, tmp_path: Path
+) -> None:
+    objects.put(root / "a", b"1")
+    seen: list[bool] = []
+
+    def on_progress(done: int, total: int) -> None:
+        seen.append((tmp_path / INDEX_FILENAME).exists())
+
+    objects.download_missing(root, tmp_path, on_progress=on_progress)
+    assert seen == [True]

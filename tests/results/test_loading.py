@@ -12,7 +12,7 @@ from moto.server import ThreadedMotoServer
 
 from cloudtune.aws.objects import S3Objects
 from cloudtune.aws.session import AwsSession
-from cloudtune.errors import NotFound, SpecError, StoreError, Unreachable
+from cloudtune.errors import NotFound, ResourceNotFound, SpecError, StoreError, Unreachable
 from cloudtune.experiment.events import ExperimentEnded, TrialReported
 from cloudtune.experiments.loading import (
     get_metadata,
@@ -245,3 +245,22 @@ def test_experiments_whose_name_does_not_tell_the_tag(tmp_path: Path, objects: S
     with pytest.raises(SpecError, match="tag3, tag4"):
         load_experiment("other")
     assert load_experiment("other", experiment_name="tag4").path.parent.name == "tag4"
+
+
+def test_reading_makes_no_bucket(objects: S3Objects, monkeypatch: pytest.MonkeyPatch) -> None:
+    del objects
+    monkeypatch.setenv("AWS_REGION", "eu-west-3")
+    with pytest.raises(NotFound):
+        load_experiment("nothing")
+    with pytest.raises(NotFound):
+        load_experiments("nothing")
+    with pytest.raises(ResourceNotFound, match="no-such-bucket"):
+        load_experiments("nothing", s3_bucket="no-such-bucket")
+    buckets = AwsSession().client("s3").list_buckets()["Buckets"]
+    assert not [bucket for bucket in buckets if "eu-west-3" in bucket["Name"]]
+
+
+@pytest.mark.parametrize("tag", ["", "..", "a/b"])
+def test_a_path_is_no_tag(tag: str) -> None:
+    with pytest.raises(SpecError, match="is no experiment tag"):
+        load_experiments(tag)
