@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from cloudtune.errors import ReplayDiverged
+from cloudtune.errors import ReplayDiverged, SpecError
 from cloudtune.experiment import events as ev
 from cloudtune.experiment.ports import AttemptEnded, Fact, ReportSeen
 from cloudtune.experiment.state import ExperimentState, TrialState
@@ -98,10 +98,19 @@ class ExperimentCore:
     def _interpret_report(self, fact: ReportSeen, state: TrialState, moment: Moment) -> ev.Event | None:
         if fact.seq < state.cursor:
             return None
-        if self.state.is_repetition(fact.trial_id, fact.metrics):
-            state.cursor = fact.seq + 1  # not recorded: found to be a repetition again after a crash
+        useless = state.wanted is Outcome.failed or self.state.is_repetition(fact.trial_id, fact.metrics)
+        if useless:
+            state.cursor = fact.seq + 1  # not recorded: found to be of no use again after a crash
             return None
-        decision = self._decide(state, fact.metrics)
+        try:
+            decision = self._decide(state, fact.metrics)
+        except (
+            SpecError
+        ) as error:  # a report that the scheduler cannot use: the trial's fault, not the experiment's
+            state.complaint = str(error)
+            if state.stop_requested:
+                return None
+            return self._stop_request(state, Outcome.failed, moment)
         return ev.TrialReported(
             moment.time, moment.elapsed_s, fact.trial_id, fact.attempt, fact.seq, fact.metrics, str(decision)
         )
@@ -118,6 +127,8 @@ class ExperimentCore:
             outcome = Outcome.completed  # it was asked to end when it had nothing more to do
         elif state.stop_requested and state.wanted is not None:
             outcome = state.wanted
+            if outcome is Outcome.failed:
+                reason = state.complaint or "It made a report that the scheduler cannot use."
         elif state.wanted is Outcome.paused and outcome is Outcome.completed:
             outcome = Outcome.paused
         elif state.wanted is not None and outcome in (Outcome.interrupted, Outcome.stopped):
@@ -144,10 +155,21 @@ class ExperimentCore:
         self.status.observe(event)
         self._asked_in_vain = False
         if isinstance(event, ev.TrialStarted):
-            self.scheduler.on_start(self.state.trials[event.trial_id].trial)
+            state = self.state.trials[event.trial_id]
+            self.scheduler.on_start(state.trial)
+            self._catch_up(state, event.elapsed_s)
         elif isinstance(event, ev.TrialEnded):
             self._filling = not self.state.running
             self.scheduler.on_end(self.state.trials[event.trial_id].trial, Outcome(event.outcome))
+
+    def _catch_up(self, state: TrialState, elapsed_s: float) -> None:
+        """Shows the scheduler what the trial has reported beyond its pause: it will not do so again."""
+        while state.ahead and state.is_undecided:
+            try:
+                decision = self.scheduler.on_report(state.trial, state.ahead.popleft())
+            except SpecError:
+                continue  # of no use to the scheduler
+            self.state.decide(state, decision, elapsed_s)
 
     def replay(self, event: ev.Event) -> None:
         """Takes into account an event that was read from the journal.
@@ -204,10 +226,10 @@ class ExperimentCore:
         return None
 
     def _ends_by_itself(self, state: TrialState) -> bool:
-        """Whether the script has reached the level up to which it was told to train."""
+        """Whether the script has reached the level up to which it was told to train, and not gone on."""
         attr = self.scheduler.max_resource_attr
         target = state.trial.config.get(attr) if attr else None
-        return isinstance(target, int) and state.level >= target
+        return isinstance(target, int) and state.level == target
 
     def _stop_request(self, state: TrialState, outcome: Outcome, moment: Moment) -> ev.StopRequested:
         trial = state.trial

@@ -73,7 +73,7 @@ class StopRequested(Event):
 
     trial_id: int
     attempt: int
-    #: The outcome it will have: ``stopped``, ``paused`` or ``interrupted``.
+    #: The outcome it will have: ``stopped``, ``paused``, ``interrupted``, or ``failed`` (a report was of no use).
     outcome: str
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -35,9 +36,13 @@ class TrialState:
     wanted: Outcome | None = None
     wanted_since_s: float = 0.0
     stop_requested: bool = False
+    #: Why a report of the running attempt is of no use; not in the journal, but found again in the report.
+    complaint: str = ""
     #: Attempts in a row that were interrupted before they had reported anything new.
     fruitless: int = 0
     last_metrics: dict[str, Any] | None = None
+    #: Reports made before a requested pause took effect; the scheduler sees them when the trial is resumed.
+    ahead: deque[dict[str, Any]] = field(default_factory=deque)
 
     @property
     def is_undecided(self) -> bool:
@@ -94,6 +99,15 @@ class ExperimentState:
         self.num_events += 1
         self.elapsed_s = max(self.elapsed_s, event.elapsed_s)
 
+    def decide(self, state: TrialState, decision: str, elapsed_s: float) -> None:
+        """Notes what the scheduler has decided upon a report."""
+        if decision == "CONTINUE":
+            return
+        state.wanted = Outcome.paused if decision == "PAUSE" else Outcome.stopped
+        state.wanted_since_s = elapsed_s
+        if not state.stop_requested:
+            self.to_stop[state.trial.trial_id] = None
+
     # one method per kind of event
 
     def _session_started(self, event: ev.SessionStarted) -> None:
@@ -112,6 +126,7 @@ class ExperimentState:
             state.cursor, state.level_before = 0, state.level
         state.status = Status.in_progress
         state.wanted, state.stop_requested = None, False
+        state.complaint = ""
         self.interrupted.pop(event.trial_id, None)
         self.running[event.trial_id] = None
 
@@ -122,11 +137,10 @@ class ExperimentState:
         state.last_metrics = event.metrics
         state.fruitless = 0
         state.trial = replace(state.trial, num_reports=state.trial.num_reports + 1)
-        if state.is_undecided and event.decision != "CONTINUE":
-            state.wanted = Outcome.paused if event.decision == "PAUSE" else Outcome.stopped
-            state.wanted_since_s = event.elapsed_s
-            if not state.stop_requested:
-                self.to_stop[event.trial_id] = None
+        if state.is_undecided:
+            self.decide(state, event.decision, event.elapsed_s)
+        elif state.wanted is Outcome.paused and self.level_of(event.metrics) > 0:
+            state.ahead.append(event.metrics)
 
     def _stop_requested(self, event: ev.StopRequested) -> None:
         state = self._running(event.trial_id, event.attempt, event)
