@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any, TypeAlias
 from cloudtune import experiment_record as record
 from cloudtune import names
 from cloudtune.clock import Clock, VirtualClock, WallClock
-from cloudtune.errors import Conflict, NotFound, SpecError, TuningFailed
+from cloudtune.errors import Conflict, NotFound, SpecError, StoreError, TuningFailed
 from cloudtune.experiment.core import CoreOptions, ExperimentCore
 from cloudtune.experiment.ports import ExperimentStore, SupportsCheckpoints, TrialBackend
 from cloudtune.live_view import LiveView
@@ -35,6 +36,8 @@ logger = logging.getLogger(__name__)
 Criterion: TypeAlias = "StoppingCriterion | Callable[[TuningStatus], bool]"
 #: A signal is noticed after this time at the latest.
 _SIGNAL_WAIT_S = 0.25
+#: Schedulers that tuners of this process have used, by their ids.
+_used_schedulers: weakref.WeakValueDictionary[int, Scheduler] = weakref.WeakValueDictionary()
 
 
 class Tuner:
@@ -159,14 +162,7 @@ class Tuner:
             metadata = record.read_metadata(folder)
             if metadata is None or record.differences(metadata, self._description):
                 continue
-            store = FileStore(ExperimentPaths(folder))
-            try:
-                store.open("tuner that looks for unfinished experiments")
-            except Conflict:
-                continue
-            events = store.read()
-            store.close()
-            if events and events[-1].kind != "experiment_ended":
+            if _is_unfinished(folder):
                 logger.warning("Continuing %s (Tuner(resume=False) begins a new experiment).", folder.name)
                 return folder.name
         return None
@@ -198,8 +194,12 @@ class Tuner:
             delete_checkpoint=self._checkpoint_remover(),
             annotate=self._annotator(),
         )
-        with _signals(loop) as received:
-            loop.run()
+        try:
+            with _signals(loop) as received:
+                loop.run()
+        finally:
+            if core.state.trials:
+                _used_schedulers[id(self.scheduler)] = self.scheduler
         self._raise_signal(received)
         self._report_end(core)
 
@@ -221,6 +221,11 @@ class Tuner:
             scheduler.reseed(int(metadata["random_seed"]))
 
     def _new_core(self) -> ExperimentCore:
+        if _used_schedulers.get(id(self.scheduler)) is self.scheduler:
+            raise SpecError(
+                f"Tuner(scheduler=...): this {type(self.scheduler).__name__} has been used by another tuner.",
+                "Make a new scheduler for each tuner: what it has learnt from one would distort the other.",
+            )
         status = TuningStatus(self.scheduler.metric_names())
         criterion = self.stop_criterion
 
@@ -250,12 +255,20 @@ class Tuner:
         if not isinstance(self._clock, VirtualClock):
             view = LiveView(print_update_interval_s=self.print_update_interval)
             metric, mode = self.scheduler.metric_names()[0], self.scheduler.metric_mode()[0]
-            observers.append(LiveObserver(view, self._start_view, self.tuning_status, metric, mode))
+            observers.append(
+                LiveObserver(
+                    view, self._start_view, self.tuning_status, metric, mode, lambda: self._closing_note(core)
+                )
+            )
         return observers
 
     def _start_view(self, view: LiveView) -> None:
         limit = getattr(self.stop_criterion, "max_wallclock_time", None)
         view.start(self.name, self.scheduler.metric_names(), self.scheduler.metric_mode(), self.n_workers, limit)
+
+    def _closing_note(self, core: ExperimentCore) -> str:
+        ended = core.state.ended
+        return f"{f'Ended: {ended.reason}' if ended else 'Not finished'}. Results: {self.paths.dir}"
 
     def _max_wait_s(self) -> float:
         if isinstance(self._clock, VirtualClock):
@@ -290,12 +303,11 @@ class Tuner:
         ended = core.state.ended
         if ended is None:
             return
-        logger.info("Experiment %s has ended: %s. Results: %s", self.name, ended.reason, self.paths.dir)
         if ended.error:
             raise TuningFailed(
                 f"{self.name}: {ended.error}.\n{self._failures(core)}",
-                f"Mend the script, or raise max_failures. Output of each trial: {self.paths.trial(0).dir.parent}"
-                "/<trial_id>/std.err",
+                f"Output of each trial: {self.paths.trial(0).dir.parent}/<trial_id>/std.err. This experiment is "
+                "over: mend the script, or raise max_failures, and begin another (change a fixed tuner_name).",
             )
 
     def _failures(self, core: ExperimentCore) -> str:
@@ -378,6 +390,24 @@ def _signals(loop: TunerLoop) -> Iterator[list[int]]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _is_unfinished(folder: Path) -> bool:
+    """Whether an experiment has begun, has not ended, and is run by nobody. One that has not begun is not even
+    locked for a moment: its own tuner may be just about to do so."""
+    store = FileStore(ExperimentPaths(folder))
+    try:
+        last = store.read(max(0, store.durable() - 1))
+        if not last or last[-1].kind == "experiment_ended":
+            return False
+        store.open("tuner that looks for unfinished experiments")
+        store.close()
+    except Conflict:
+        return False
+    except StoreError as error:
+        logger.warning("Not continuing %s, which cannot be read: %s", folder.name, error)
+        return False
+    return True
 
 
 def _describe_criterion(criterion: Criterion) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from cloudtune.clock import Clock
-from cloudtune.errors import CloudtuneError
+from cloudtune.errors import CloudtuneError, StoreError
 from cloudtune.experiment import events as ev
 from cloudtune.experiment.core import ExperimentCore, Moment
 from cloudtune.experiment.ports import (
@@ -134,20 +134,32 @@ class TunerLoop:
         """
         self._store.open(self._holder)
         try:
-            self._restore()
-            if not self.finished:
-                self._run_session()
+            past = self._restore()
+            try:
+                for observer in self._observers:
+                    observer.on_session(past)
+                if not self.finished:
+                    self._run_session()
+            except BaseException:
+                self._tell_end(failed=True)
+                raise
+            self._tell_end()
         finally:
             self._store.close()
 
-    def _restore(self) -> None:
+    def _restore(self) -> Sequence[ev.Event]:
         past = self._store.read()
+        if len(past) < self.core.state.num_events:
+            raise StoreError(
+                f"{self._paths.dir} holds {len(past)} events; this tuner knows {self.core.state.num_events}, "
+                "since an earlier session could not record them, or the folder was replaced.",
+                "Make the tuner anew (run the same command again): it continues from what is recorded.",
+            )
         for event in past[self.core.state.num_events :]:
             self.core.replay(event)
         self._base_s = self.core.state.elapsed_s
         self._anchor = self._clock.now()
-        for observer in self._observers:
-            observer.on_session(past)
+        return past
 
     def _run_session(self) -> None:
         self._backend.open(self._context())
@@ -161,7 +173,7 @@ class TunerLoop:
             self._abandon()
             raise
         finally:
-            self._end_session()
+            self._backend.close()
 
     def _context(self) -> BackendContext:
         scheduler = self.core.scheduler
@@ -304,15 +316,15 @@ class TunerLoop:
                 if isinstance(fact, AttemptEnded):
                     cursors.pop(AttemptKey(fact.trial_id, fact.attempt), None)
 
-    def _end_session(self) -> None:
-        try:
-            self._backend.close()
-        finally:
-            errors: list[Exception] = []
-            for observer in self._observers:
-                try:
-                    observer.on_session_end()
-                except Exception as error:  # noqa: BLE001  each observer is told; the first error is raised
-                    errors.append(error)
-            if errors:
-                raise CloudtuneError(f"A callback failed at the end of tuning: {errors[0]!r}") from errors[0]
+    def _tell_end(self, failed: bool = False) -> None:
+        """Tells all observers. If the session has ``failed``, their errors are only logged: its own counts."""
+        errors: list[Exception] = []
+        for observer in self._observers:
+            try:
+                observer.on_session_end()
+            except Exception as error:  # noqa: BLE001  each observer is told; the first error is raised
+                errors.append(error)
+        if errors and failed:
+            logger.error("A callback has failed, too: %r", errors[0])
+        elif errors:
+            raise CloudtuneError(f"A callback failed at the end of tuning: {errors[0]!r}") from errors[0]

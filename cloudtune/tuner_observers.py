@@ -11,6 +11,7 @@ from cloudtune.experiment import events as ev
 from cloudtune.live_view import LiveView
 from cloudtune.paths import ExperimentPaths
 from cloudtune.results.frame import ResultsBuilder
+from cloudtune.trial import Outcome
 from cloudtune.tuning_status import TuningStatus
 
 logger = logging.getLogger(__name__)
@@ -64,29 +65,52 @@ class RecordKeeper:
     def save(self) -> None:
         """Writes both files now."""
         begin = self._clock.now()
-        self._results.write(self._paths.results)
-        if self._save_snapshot is not None:
-            try:
-                self._save_snapshot()
-            except SnapshotError as error:
-                # The journal is the truth: tuning goes on.
-                logger.warning("%s Snapshots are off from now on.", error)
-                self._save_snapshot = None
-        self._dirty = False
+        written = self._write()
+        self._dirty = not written
         now = self._clock.now()
         self._due = now + max(self._interval_s, (now - begin) / _SAVING_SHARE)
-        self._saved()
+        if written:
+            self._saved()
+
+    def _write(self) -> bool:
+        # The journal is the truth: tuning goes on whatever happens here.
+        try:
+            self._results.write(self._paths.results)
+            if self._save_snapshot is not None:
+                self._save_snapshot()
+        except SnapshotError as error:
+            logger.warning("%s Snapshots are off from now on.", error)
+            self._save_snapshot = None
+        except OSError as error:
+            logger.warning("Results cannot be written to %s (%s); the journal has them.", self._paths.dir, error)
+            return False
+        return True
 
 
 class LiveObserver:
-    """Feeds the live view."""
+    """Feeds the live view, and says why trials failed.
+
+    Args:
+        view: To be fed.
+        start: Begins it.
+        status: What it shows.
+        metric: Whose best value it shows, ``mode`` being ``"min"`` or ``"max"``.
+        closing: Returns what there is to be said at the end of the session.
+    """
 
     def __init__(
-        self, view: LiveView, start: Callable[[LiveView], None], status: TuningStatus, metric: str, mode: str
+        self,
+        view: LiveView,
+        start: Callable[[LiveView], None],
+        status: TuningStatus,
+        metric: str,
+        mode: str,
+        closing: Callable[[], str],
     ) -> None:
         self._view = view
         self._start = start
         self._status = status
+        self._closing = closing
         self._metric, self._mode = metric, mode
 
     def on_session(self, past: Sequence[ev.Event]) -> None:
@@ -94,15 +118,23 @@ class LiveObserver:
         self._update()
 
     def on_events(self, events: Sequence[ev.Event]) -> None:
-        pass
+        for event in events:
+            if isinstance(event, ev.TrialEnded) and event.outcome == Outcome.failed:
+                logger.warning("Trial %d has failed: %s", event.trial_id, _shortened(event.reason))
 
     def on_turn(self) -> None:
         self._update()
 
     def on_session_end(self) -> None:
-        self._update()
+        self._update(self._closing())
         self._view.stop()
 
-    def _update(self) -> None:
+    def _update(self, note: str = "") -> None:
         best = self._status.best(self._metric, self._mode)
-        self._view.update(self._status, None if best is None else (best.trial_id, best.value, best.config))
+        self._view.update(self._status, None if best is None else (best.trial_id, best.value, best.config), note)
+
+
+def _shortened(reason: str) -> str:
+    """Its first and its last line: for a script, exit code and exception."""
+    lines = reason.strip().splitlines()
+    return "; ".join(lines if len(lines) < 3 else [lines[0], lines[-1]])

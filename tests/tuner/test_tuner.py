@@ -164,7 +164,7 @@ class TestFailures:
 
     def test_a_report_without_the_metric_says_so_and_leaves_nothing_running(self) -> None:
         tuner = simulated_tuner(FIVE, world={"curve": lambda config, level: {"accuracy": 1.0}})
-        with pytest.raises(SpecError, match="loss"):
+        with pytest.raises(TuningFailed, match="without 'loss'"):
             tuner.run()
         assert tuner.trial_backend._world.running() == []
         assert kinds(tuner, "trial_reported") == []
