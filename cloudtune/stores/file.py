@@ -198,6 +198,10 @@ class FileStore:
             raise
         try:
             _sync(handle)
+            if os.fstat(handle).st_nlink == 0:
+                raise StoreError(
+                    f"{part.path} was removed while tuning.", "Leave the folder of an experiment alone."
+                )
         except OSError as error:
             # What the kernel still holds is unknown from here on; writing more would bury that.
             self._broken = str(error)

@@ -279,3 +279,11 @@ def test_read_while_another_thread_writes(paths: ExperimentPaths) -> None:
         assert alive or len(seen) == count
     writer.join()
     assert seen == [event(number) for number in range(count)]
+
+
+def test_a_folder_that_is_removed_while_tuning_is_noticed(paths: ExperimentPaths) -> None:
+    store = written(paths, 3)
+    paths.segment(0).unlink()
+    with pytest.raises(StoreError, match="removed while tuning"):
+        store.append([event(3)])
+    store.close()
