@@ -191,3 +191,12 @@ def test_stop_of_a_suspended_trial(rig: Rig) -> None:
         os.kill(pid, signal.SIGSTOP)
     backend.stop(0, 0)
     assert run_until_ended(backend)[1][KEY].outcome is Outcome.stopped
+
+
+def test_closing_does_not_leave_behind_what_was_asked_to_stop(rig: Rig) -> None:
+    backend = rig.open(rig.script(IGNORES_TERM + "\n" + HANG), grace_period_s=1000.0)
+    backend.start(trial())
+    begun(rig, backend)
+    backend.stop(0, 0)
+    backend.close()  # a second Ctrl-C
+    wait_for(lambda: not processes_of(rig.paths.dir))

@@ -128,8 +128,10 @@ class Attempt:
         self._end = self._ended(Outcome.failed, reason, None)
 
     def release(self) -> None:
-        """Lets go of handles; the process goes on."""
+        """Lets go of handles. The process goes on, unless it was asked to stop: nobody would insist any more."""
         if self._process is not None:
+            if self._stop_asked and not self.has_ended:
+                self._process.signal_all(signal.SIGKILL)
             self._process.release()
 
     def _send_term(self) -> None:
