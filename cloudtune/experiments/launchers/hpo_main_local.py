@@ -21,7 +21,10 @@ from cloudtune.experiments.baselines import MethodArguments, Methods
 from cloudtune.experiments.benchmark_definitions import RealBenchmarkDefinition
 from cloudtune.experiments.launchers import arguments as cli
 from cloudtune.experiments.launchers.command_line import configure_logging, run_command
+from cloudtune.experiments.launchers.retries import first_that_has_not_failed
+from cloudtune.experiments.launchers.study_end import conclude
 from cloudtune.experiments.launchers.study_record import open_study, require_writable_root
+from cloudtune.experiments.loading import load_experiments
 from cloudtune.paths import ExperimentPaths, experiments_root
 from cloudtune.remote import in_job
 from cloudtune.stopping_criterion import StoppingCriterion
@@ -110,30 +113,18 @@ def _run_all(
         tuner = build_tuner(arguments, name, benchmark, chosen[method](method_arguments), metadata)
         if arguments.launched_remotely:
             in_job.settle(tuner)
-        elif len(runs) > 1:
+        else:
+            parent = experiments_root() / arguments.experiment_tag
+            tuner.relocate(ExperimentPaths(parent / first_that_has_not_failed(parent, tuner.name)))
             logger.info("Experiment %d of %d: %s, seed %d.", number, len(runs), method, seed)
         tuner.run()
     if not arguments.launched_remotely:
-        _compare(arguments.experiment_tag, name)
+        conclude(
+            arguments.experiment_tag, name, load_experiments(arguments.experiment_tag, download_if_not_found=False)
+        )
     if study is not None:
         study.done()
     return 0
-
-
-def _compare(tag: str, benchmark: str) -> None:
-    """Prints the table and draws the picture of the study so far."""
-    from rich.console import Console
-
-    from cloudtune.experiments.launchers.study_view import show_comparison
-    from cloudtune.experiments.loading import load_experiments
-
-    experiments = load_experiments(
-        tag,
-        download_if_not_found=False,
-        experiment_filter=lambda experiment: experiment.metadata.get("benchmark") == benchmark,
-    )
-    picture = show_comparison(experiments, experiments_root() / tag, Console())
-    print(f"Picture: {picture}\nIn Python: cloudtune.experiments.load_experiments({tag!r})")
 
 
 def select_benchmark(
@@ -201,7 +192,7 @@ def build_tuner(
 ) -> Tuner:
     """The tuner of one experiment of a study; its name is a function of tag, benchmark, method and seed."""
     tuner_name = names.tuner_name(arguments.experiment_tag, name, metadata["algorithm"], metadata["seed"])
-    tuner = Tuner(
+    return Tuner(
         LocalBackend(
             str(benchmark.script),
             delete_checkpoints=arguments.delete_checkpoints,
@@ -218,5 +209,3 @@ def build_tuner(
         save_tuner=arguments.save_tuner,
         metadata=metadata,
     )
-    tuner.relocate(ExperimentPaths(experiments_root() / arguments.experiment_tag / tuner_name))
-    return tuner

@@ -146,32 +146,39 @@ class Study:
     extra: tuple[str, ...] = ()
 
 
-def plan_launch(
-    study: Study, archive: CodeArchive, code: S3Uri, resources: JobResources, region: str
-) -> LaunchPlan:
+@dataclass(frozen=True)
+class Destination:
+    """Where the jobs of a study run: folder of the code in S3, what each job runs on, region."""
+
+    code: S3Uri
+    resources: JobResources
+    region: str
+
+
+def plan_launch(study: Study, archive: CodeArchive, destination: Destination) -> LaunchPlan:
     """The jobs of a launch; pure."""
-    arguments, definition = study.arguments, study.benchmark
-    specs = []
-    for experiment in study.experiments:
-        job = TuningJob(
-            name=experiment.name,
-            job_name=experiment.name,
-            where=S3ExperimentPaths.of(code.bucket, experiment.name, arguments.experiment_tag),
-            code=code,
-            command=[f"{_ENTRY}/{study.entry_point.name}"],
-            hyperparameters=hyperparameters_of(arguments, experiment, study.benchmark_name, study.extra),
-            wallclock_s=definition.max_wallclock_time,
-            n_workers=definition.n_workers,
-            store_logs=arguments.store_logs,
-        )
-        tagged = dataclasses.replace(
-            resources,
-            tags={
-                "cloudtune-tag": arguments.experiment_tag,
-                "cloudtune-method": experiment.method,
-                "cloudtune-seed": str(experiment.seed),
-                **resources.tags,
-            },
-        )
-        specs.append(tuning_job_spec(job, tagged, region))
-    return LaunchPlan(study.experiments, tuple(specs), archive, code)
+    specs = tuple(job_of(study, experiment, destination) for experiment in study.experiments)
+    return LaunchPlan(study.experiments, specs, archive, destination.code)
+
+
+def job_of(study: Study, experiment: PlannedExperiment, destination: Destination) -> TrainingJobSpec:
+    """The job that runs ``experiment``; pure."""
+    arguments, code = study.arguments, destination.code
+    job = TuningJob(
+        name=experiment.name,
+        job_name=experiment.name,
+        where=S3ExperimentPaths.of(code.bucket, experiment.name, arguments.experiment_tag),
+        code=code,
+        command=[f"{_ENTRY}/{study.entry_point.name}"],
+        hyperparameters=hyperparameters_of(arguments, experiment, study.benchmark_name, study.extra),
+        wallclock_s=study.benchmark.max_wallclock_time,
+        n_workers=study.benchmark.n_workers,
+        store_logs=arguments.store_logs,
+    )
+    tags = {
+        "cloudtune-tag": arguments.experiment_tag,
+        "cloudtune-method": experiment.method,
+        "cloudtune-seed": str(experiment.seed),
+        **destination.resources.tags,
+    }
+    return tuning_job_spec(job, dataclasses.replace(destination.resources, tags=tags), destination.region)

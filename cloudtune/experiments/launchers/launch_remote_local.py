@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import Progress
 
 from cloudtune.aws.code_archive import CodeArchive, upload_code
 from cloudtune.aws.images import image_uri
-from cloudtune.aws.job_status import JobState, JobStatus
+from cloudtune.aws.job_status import JobState
 from cloudtune.aws.objects import S3Objects
 from cloudtune.aws.session import AwsSession
-from cloudtune.aws.submission import Submission, SubmissionState
 from cloudtune.aws.training_jobs import TrainingJobs
 from cloudtune.aws.training_request import create_training_job_request, validate_request
 from cloudtune.clock import WallClock
-from cloudtune.errors import AwsError, CloudtuneError, JobFailed, SpecError
+from cloudtune.errors import NotFound, SpecError
 from cloudtune.experiments.baselines import Methods
 from cloudtune.experiments.launchers import arguments as cli
 from cloudtune.experiments.launchers import launch_plan as planning
@@ -32,21 +29,18 @@ from cloudtune.experiments.launchers.hpo_main_local import (
     select_benchmark,
 )
 from cloudtune.experiments.launchers.launch_arguments import check, launch_parser
+from cloudtune.experiments.launchers.study_end import conclude, failure_of
 from cloudtune.experiments.launchers.study_record import StudyRecord, new_tag, open_study, require_writable_root
-from cloudtune.experiments.launchers.study_view import StudyView, WatchedStudy, show_comparison
+from cloudtune.experiments.launchers.study_submission import StudySubmission, SubmittedJob
+from cloudtune.experiments.launchers.study_view import StudyView, WatchedStudy
 from cloudtune.experiments.loading import load_experiments
-from cloudtune.job_spec import TrainingJobSpec
-from cloudtune.paths import code_archive, experiments_root, tag_prefix
+from cloudtune.paths import code_archive, tag_prefix
 from cloudtune.remote.cloud import Cloud, connect
-from cloudtune.remote.tuning_job import JobResources, continued_by
+from cloudtune.remote.tuning_job import JobResources
 
 #: Seconds between two looks at the jobs.
 _LOOK_AT_AWS_S = 15.0
 _LOOK_AT_EMULATOR_S = 1.0
-#: An experiment whose jobs keep ending too early is given up.
-_MAX_JOBS = 6
-#: Shown of a job that failed.
-_LOG_LINES = 15
 #: Shown by --dry_run where no account is asked.
 _DRY_REGION = "us-east-1"
 _DRY_BUCKET = "sagemaker-{region}-000000000000"
@@ -97,13 +91,18 @@ def launch_remote(
             arguments.experiment_tag = record.tag
         experiments = planning.plan_experiments(arguments, name, list(chosen))
         study = planning.Study(arguments, experiments, name, benchmark, entry, tuple(extra))
-        return _Launcher(study, source_dependencies or (), record).run()
+        launcher = _Launcher(study, source_dependencies or (), record)
+        try:
+            return launcher.run()
+        finally:
+            if record is not None and not record.continued and not launcher.submitting:
+                record.done()  # nothing was begun
 
     return run_command(command)
 
 
 class _Launcher:
-    """One launch, step by step."""
+    """One launch, step by step. ``submitting``: from now on there may be jobs."""
 
     def __init__(
         self, study: planning.Study, dependencies: Sequence[str | Path], record: StudyRecord | None
@@ -115,6 +114,7 @@ class _Launcher:
         self._dependencies = dependencies
         self._clock = WallClock()
         self._console = Console(stderr=True)
+        self.submitting = False
 
     def run(self) -> int:
         archive = planning.build_code(self._study.entry_point, self._study.benchmark, self._dependencies)
@@ -124,26 +124,50 @@ class _Launcher:
         cloud = connect(self._arguments.local)
         self._say_where(cloud)
         bucket = self._bucket(cloud)
-        resources = self._resources(cloud.session.region, cloud.session.role_arn(self._arguments.role))
-        code = code_archive(bucket, archive.digest)
-        plan = planning.plan_launch(self._study, archive, code, resources, cloud.session.region)
+        region = cloud.session.region
+        resources = self._resources(region, cloud.session.role_arn(self._arguments.role))
+        where = planning.Destination(code_archive(bucket, archive.digest), resources, region)
+        plan = planning.plan_launch(self._study, archive, where)
         for spec in plan.specs:
             validate_request(create_training_job_request(spec))
         self._confirm(plan, cloud)
         upload_code(S3Objects(cloud.session), bucket, archive)
         self._plan_interruptions(cloud)
+        return self._submit_and_wait(cloud, where)
+
+    def _submit_and_wait(self, cloud: Cloud, where: planning.Destination) -> int:
+        study, bucket = self._study, where.code.bucket
         training_jobs = TrainingJobs(cloud.session, self._clock)
+        submission = StudySubmission(
+            training_jobs,
+            cloud.session,
+            bucket,
+            self._tag,
+            lambda experiment: planning.job_of(study, experiment, where),
+            self._console,
+        )
+        self.submitting = True
         try:
-            jobs = self._submit(training_jobs, plan)
+            jobs = submission.run(study.experiments)
             self._say(f"Results: {tag_prefix(bucket, self._tag)}")
             if not self._arguments.wait:
                 self._say("The jobs run without this command. To wait and compare: the same without --no_wait.")
                 return 0
-            statuses = self._view(cloud, plan, jobs).wait(training_jobs)
+            statuses = self._view(cloud, bucket, jobs).wait(training_jobs)
         except KeyboardInterrupt:
             self._say(f"Jobs that were submitted go on without this command. To end them: {_how_to_stop(cloud)}")
             raise
-        return self._finish(cloud, training_jobs, statuses, jobs)
+        failed = {
+            item.spec.name: statuses[item.experiment.name]
+            for item in jobs
+            if statuses[item.experiment.name].state is not JobState.completed
+        }
+        self._compare(cloud, bucket)
+        if failed:
+            raise failure_of(failed, len(jobs), training_jobs)
+        if self._record is not None:
+            self._record.done()
+        return 0
 
     def _say(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
@@ -155,13 +179,14 @@ class _Launcher:
         region = session.region if on_aws else _DRY_REGION
         bucket = self._arguments.bucket or _DRY_BUCKET.format(region=region)
         resources = self._resources(region, self._arguments.role or _DRY_ROLE)
-        plan = planning.plan_launch(self._study, archive, code_archive(bucket, archive.digest), resources, region)
+        where = planning.Destination(code_archive(bucket, archive.digest), resources, region)
+        plan = planning.plan_launch(self._study, archive, where)
         requests = [create_training_job_request(spec) for spec in plan.specs]
         for request in requests:
             validate_request(request)
         why = "--local" if self._arguments.local else "no AWS credentials found"
-        where = f"AWS, region {region}" if on_aws else f"the emulator on this machine ({why})"
-        print(describe(self._study, plan, requests, where, self._arguments.verbose))
+        place = f"AWS, region {region}" if on_aws else f"the emulator on this machine ({why})"
+        print(describe(self._study, plan, requests, place, self._arguments.verbose))
         return 0
 
     def _say_where(self, cloud: Cloud) -> None:
@@ -228,111 +253,29 @@ class _Launcher:
                 InterruptRule(name_prefix=f"{self._tag}-", after_s=self._arguments.interrupt_after)
             )
 
-    def _submit(self, training_jobs: TrainingJobs, plan: planning.LaunchPlan) -> dict[str, str]:
-        """Job name of each experiment. One whose job has ended too early in an earlier launch gets another."""
-        first = dict(zip((experiment.name for experiment in plan.experiments), plan.specs, strict=True))
-        wanted, jobs = dict(first), {}
-        for number in range(2, _MAX_JOBS + 2):
-            submissions = self._submit_with_progress(training_jobs, list(wanted.values()))
-            found = dict(zip(wanted, submissions, strict=True))
-            jobs.update({name: submission.spec.name for name, submission in found.items()})
-            broken = [name for name, submission in found.items() if _has_ended_too_early(submission)]
-            if not broken or number > _MAX_JOBS:
-                break
-            self._say(f"{_count(len(broken), 'experiment')} whose job did not complete continue in new jobs.")
-            wanted = {name: continued_by(first[name], number) for name in broken}
-        return jobs
-
-    def _submit_with_progress(
-        self, training_jobs: TrainingJobs, specs: Sequence[TrainingJobSpec]
-    ) -> list[Submission]:
-        hidden = not self._console.is_terminal
-        with Progress(console=self._console, transient=True, disable=hidden) as progress:
-            task = progress.add_task("Submitting jobs", total=len(specs))
-            submissions = training_jobs.submit_all(
-                specs,
-                on_progress=lambda done, total: progress.update(task, completed=done, total=total),
-                on_message=self._say,
-            )
-        failed = [submission for submission in submissions if submission.state is SubmissionState.failed]
-        if failed:
-            first = failed[0].error
-            hint = f"{first.hint} " if first is not None else ""
-            raise AwsError(
-                f"{len(failed)} of {len(specs)} jobs could not be submitted. {failed[0].spec.name}: "
-                f"{first.message if first else 'no reason known'}",
-                f"{hint}Then run the same command: jobs that were submitted are not submitted twice.",
-                getattr(first, "code", ""),
-            )
-        self._say(_submitted(submissions))
-        return submissions
-
-    def _view(self, cloud: Cloud, plan: planning.LaunchPlan, jobs: dict[str, str]) -> StudyView:
+    def _view(self, cloud: Cloud, bucket: str, jobs: Sequence[SubmittedJob]) -> StudyView:
         if cloud.emulator is not None:
             parallel = cloud.emulator.health().get("max_parallel_jobs", 1)
             why, interval_s = f"the emulator runs {parallel} at a time", _LOOK_AT_EMULATOR_S
         else:
             why, interval_s = "SageMaker is getting instances", _LOOK_AT_AWS_S
-        study = WatchedStudy(self._tag, plan.experiments, jobs, self._study.benchmark.max_wallclock_time, why)
+        study = WatchedStudy(
+            self._tag,
+            [item.experiment for item in jobs],
+            {item.experiment.name: item.spec.name for item in jobs},
+            self._study.benchmark.max_wallclock_time,
+            bucket,
+            why,
+        )
         return StudyView(study, cloud.session, self._clock, interval_s, self._console)
 
-    def _finish(
-        self, cloud: Cloud, training_jobs: TrainingJobs, statuses: dict[str, JobStatus], jobs: dict[str, str]
-    ) -> int:
-        failed = {name: status for name, status in statuses.items() if status.state is not JobState.completed}
-        try:
-            self._compare(cloud)
-        except CloudtuneError as error:
-            if not failed:
-                raise
-            self._say(f"There is nothing to compare: {error.message}")  # the failure says why
-        if failed:
-            raise self._failure(training_jobs, failed, jobs)
-        if self._record is not None:
-            self._record.done()
-        return 0
-
-    def _compare(self, cloud: Cloud) -> None:
+    def _compare(self, cloud: Cloud, bucket: str) -> None:
         """All experiments of the study on this benchmark, those of earlier launches included."""
-        name = self._study.benchmark_name
-        experiments = load_experiments(
-            self._tag, session=cloud.session, experiment_filter=lambda e: e.metadata.get("benchmark") == name
-        )
-        picture = show_comparison(experiments, experiments_root() / self._tag, Console())
-        self._say(f"Picture: {picture}\nIn Python: cloudtune.experiments.load_experiments({self._tag!r})")
-
-    def _failure(
-        self, training_jobs: TrainingJobs, failed: dict[str, JobStatus], jobs: dict[str, str]
-    ) -> JobFailed:
-        name, status = next(iter(failed.items()))
-        job = jobs[name]
         try:
-            tail = [f"  | {line}" for line in training_jobs.log_tail(job, _LOG_LINES)]
-        except AwsError as error:
-            tail = [f"  Its log cannot be read: {error.message}"]
-        hint = "Mend the cause and run the same command again: these experiments continue in new jobs."
-        if any(job.endswith(f"-r{_MAX_JOBS}") for job in jobs.values()):
-            hint = "Mend the cause and begin a new study (--experiment_tag): this one has used up its jobs."
-        others = f" Others: {', '.join(jobs[other] for other in list(failed)[1:])}." if len(failed) > 1 else ""
-        return JobFailed(
-            f"{len(failed)} of {len(jobs)} jobs did not complete.{others} {job} is {status.state}: "
-            f"{status.failure_reason or status.phase}\nThe end of its log:\n" + "\n".join(tail),
-            hint,
-        )
-
-
-def _has_ended_too_early(submission: Submission) -> bool:
-    return submission.status is not None and submission.status.state in (JobState.failed, JobState.stopped)
-
-
-def _submitted(submissions: Sequence[Submission]) -> str:
-    """``3 jobs submitted; 2 were there already (1 Completed, 1 InProgress).``"""
-    there = [s.status.state for s in submissions if s.state is SubmissionState.existing and s.status is not None]
-    text = f"{_count(len(submissions) - len(there), 'job')} submitted"
-    if there:
-        counts = ", ".join(f"{count} {state}" for state, count in Counter(there).most_common())
-        text += f"; {len(there)} there already ({counts})"
-    return f"{text}."
+            experiments = load_experiments(self._tag, session=cloud.session, s3_bucket=bucket)
+        except NotFound:  # no job has come as far as that
+            experiments = []
+        conclude(self._tag, self._study.benchmark_name, experiments)
 
 
 def _how_to_stop(cloud: Cloud) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -16,7 +15,7 @@ from rich.text import Text
 
 from cloudtune.aws.job_status import JobStatus
 from cloudtune.clock import Clock
-from cloudtune.errors import AwsError, CloudtuneError, NotFound
+from cloudtune.errors import AwsError, StoreError
 from cloudtune.experiments.experiment_result import ExperimentResult
 from cloudtune.experiments.launchers.launch_plan import PlannedExperiment
 from cloudtune.experiments.launchers.study_progress import (
@@ -25,7 +24,9 @@ from cloudtune.experiments.launchers.study_progress import (
     StudyProgress,
     study_progress,
 )
-from cloudtune.experiments.loading import load_experiments
+from cloudtune.experiments.loading import read_experiment
+from cloudtune.experiments.s3_experiments import S3Experiments, has_ended
+from cloudtune.paths import experiments_root
 
 if TYPE_CHECKING:
     from cloudtune.aws.session import AwsSession
@@ -48,6 +49,7 @@ class WatchedStudy:
         experiments: Of the study.
         jobs: Job name of each experiment.
         limit_s: Seconds that each experiment tunes.
+        bucket: Where their results are.
         why_waiting: For people: what a job that does not train yet waits for.
     """
 
@@ -55,6 +57,7 @@ class WatchedStudy:
     experiments: Sequence[PlannedExperiment]
     jobs: Mapping[str, str]
     limit_s: float
+    bucket: str
     why_waiting: str
 
 
@@ -79,6 +82,7 @@ class StudyView:
         self._console = console
         self._results: dict[str, ExperimentResult] = {}
         self._statuses: dict[str, JobStatus] = {}
+        self._source: S3Experiments | None = None
         self._most_training = 0
         self._begin = clock.now()
 
@@ -114,22 +118,23 @@ class StudyView:
             self._clock.sleep(self._interval_s)
 
     def _load(self) -> None:
-        """Reads the experiments anew that were not over when they were last read."""
-        over = {name for name, result in self._results.items() if result.ended and result.num_reports}
-        try:
-            loaded = load_experiments(
-                self._study.tag,
-                session=self._session,
-                path_filter=lambda path: Path(path).parent.name not in over,
-            )
-        except NotFound:
-            return
-        except AwsError:
-            raise
-        except CloudtuneError as error:
-            logger.debug("Results cannot be read now: %s", error)
-            return
-        self._results |= {experiment.name: experiment for experiment in loaded}
+        """Fetches and reads the experiments that were not over when they were last read."""
+        mine = {e.name for e in self._study.experiments}
+        mine -= {name for name, result in self._results.items() if result.ended and result.num_reports}
+        parent = experiments_root() / self._study.tag
+        if self._source is None:
+            self._source = S3Experiments(self._session, self._study.bucket)
+        located = [item for item in self._source.experiments(self._study.tag) if item.name in mine]
+        wanted = [item for item in located if not has_ended(parent / item.name)]
+        self._source.fetch_many(wanted, parent, load_tuner=False)
+        for item in located:
+            try:
+                result = read_experiment(parent / item.name)
+            except StoreError as error:
+                logger.debug("%s cannot be read now: %s", item.name, error)
+                continue
+            if result.metadata:  # else nothing has been written yet
+                self._results[item.name] = result
 
     def _progress(self) -> StudyProgress:
         progress = study_progress(
@@ -151,11 +156,13 @@ class _Log:
     def __init__(self, write: Callable[[str], None], why_waiting: str) -> None:
         self._write = write
         self._why_waiting = why_waiting
-        self._told: set[str] = set()
+        self._told: set[str] | None = None
         self._line_at = float("-inf")
 
     def show(self, progress: StudyProgress, elapsed_s: float) -> None:
         ended = [*progress.at(Stage.completed), *progress.at(Stage.failed)]
+        if self._told is None:  # completed before we came: no news
+            self._told = {e.experiment.name for e in progress.at(Stage.completed)}
         for experiment in ended:
             if experiment.experiment.name not in self._told:
                 self._told.add(experiment.experiment.name)
@@ -282,20 +289,3 @@ def duration(seconds: float) -> str:
     minutes, secs = divmod(max(0, round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{secs:02d}" if hours else f"{minutes}:{secs:02d}"
-
-
-def show_comparison(experiments: Sequence[ExperimentResult], folder: Path, console: Console) -> Path | None:
-    """Prints the table that compares the methods of a study and draws the picture.
-
-    Returns:
-        The picture's path.
-
-    Raises:
-        NotFound: No experiment has results.
-        MissingExtra: There is nothing to draw with; the table has been printed.
-    """
-    from cloudtune.experiments.comparison import compare_methods
-
-    comparison = compare_methods(experiments)
-    comparison.print(console)
-    return comparison.plot(folder / "comparison.png")

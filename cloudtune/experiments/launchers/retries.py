@@ -1,0 +1,57 @@
+"""An experiment that has ended with an error is over: the next launch runs it anew, under another name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from cloudtune import names
+from cloudtune.constants import MAX_NAME_LENGTH
+from cloudtune.errors import StoreError
+from cloudtune.experiment.events import ExperimentEnded
+from cloudtune.experiments.experiment_result import ExperimentResult
+from cloudtune.paths import ExperimentPaths
+from cloudtune.stores.file import FileStore
+
+#: The first run included; an experiment that keeps failing is given up.
+MAX_RUNS = 6
+
+
+def retry_name(name: str, run: int) -> str:
+    """Of the ``run``-th job or experiment, from 1; always the same, so that a later launch finds it."""
+    suffix = "" if run == 1 else f"-r{run}"
+    return names.legal_name(name, MAX_NAME_LENGTH - len(suffix)) + suffix
+
+
+def has_failed(folder: Path) -> bool:
+    """Whether the experiment in ``folder`` has ended with an error, too many failed trials for example."""
+    try:
+        events = FileStore(ExperimentPaths(folder)).read()
+    except StoreError:
+        return False
+    return bool(events) and isinstance(events[-1], ExperimentEnded) and bool(events[-1].error)
+
+
+def first_that_has_not_failed(parent: Path, name: str) -> str:
+    """Name under which the experiment ``name`` is run now, on this machine."""
+    run = 1
+    while has_failed(parent / retry_name(name, run)):
+        run += 1
+    return retry_name(name, run)
+
+
+def without_replaced(experiments: Sequence[ExperimentResult]) -> list[ExperimentResult]:
+    """Leaves out those that were run anew."""
+    replaced = replaced_names(experiment.name for experiment in experiments)
+    return [experiment for experiment in experiments if experiment.name not in replaced]
+
+
+def replaced_names(found: Iterable[str]) -> set[str]:
+    """Those among ``found`` that have a later run among them."""
+    known = set(found)
+    replaced = set()
+    for name in known:
+        runs = [retry_name(name, run) for run in range(1, MAX_RUNS + 1)]
+        there = [run for run in runs if run in known]
+        replaced.update(there[:-1])
+    return replaced
