@@ -94,6 +94,14 @@ def test_environment(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     assert rig.trial_paths(4).checkpoints.is_dir()
 
 
+def test_without_a_resource_nobody_limits_which_checkpoint_is_resumed(rig: Rig) -> None:
+    backend = rig.open(rig.script(ENVIRONMENT))
+    backend.open(BackendContext(rig.paths, WallClock()))
+    backend.start(trial())
+    reports, _ = run_until_ended(backend)
+    assert constants.ENV_SEEN_LEVEL_FILE not in reports[0].metrics["env"]
+
+
 def test_environment_of_the_tuner_is_kept(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     monkeypatch.setenv(constants.ENV_RUNG_LEVELS, "5")

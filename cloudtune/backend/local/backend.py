@@ -274,7 +274,11 @@ class LocalBackend:
         environment["PYTHONUNBUFFERED"] = "1"
         environment[constants.ENV_TRIAL_ID] = str(key.trial_id)
         environment[constants.ENV_ATTEMPT] = str(key.attempt)
-        environment[constants.ENV_SEEN_LEVEL_FILE] = str(paths.seen_level)
+        environment.pop(constants.ENV_SEEN_LEVEL_FILE, None)
+        if (
+            session.context.resource_attr is not None
+        ):  # else nobody knows levels: resume from the newest checkpoint
+            environment[constants.ENV_SEEN_LEVEL_FILE] = str(paths.seen_level)
         environment.pop(constants.ENV_RUNG_LEVELS, None)
         if session.context.rung_levels is not None:
             environment[constants.ENV_RUNG_LEVELS] = ",".join(map(str, session.context.rung_levels))
