@@ -25,7 +25,7 @@ from cloudtune.emulator.faults import InterruptRule
 from cloudtune.emulator.processes import readable
 from cloudtune.emulator.service_error import JsonObject
 from cloudtune.emulator.settings import ACCOUNT_ID, DEFAULT_REGION, DEFAULT_ROLE
-from cloudtune.errors import CloudtuneError, InvalidRequest, MissingExtra, Unreachable
+from cloudtune.errors import CloudtuneError, InvalidRequest, MissingExtra, SpecError, Unreachable
 from cloudtune.paths import experiments_root, write_atomic
 
 _SCHEMA = 1
@@ -33,6 +33,7 @@ _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 60.0
 _CALL_TIMEOUT_S = 10.0
 _POLL_S = 0.02
+_TIMED_OUT = "TimedOut"
 # Kept, so that a daemon that ends before this process does leaves no zombie.
 _started: list[subprocess.Popen[bytes]] = []
 
@@ -153,8 +154,15 @@ def _record_path() -> Path:
 @contextmanager
 def _locked() -> Iterator[None]:
     """One process at a time looks for the emulator, starts or stops it."""
-    _folder().mkdir(parents=True, exist_ok=True)
-    with (_folder() / "lock").open("w") as file:
+    try:
+        _folder().mkdir(parents=True, exist_ok=True)
+        opened = (_folder() / "lock").open("w")
+    except OSError as error:
+        raise SpecError(
+            f"The emulator keeps its record in {_folder()}, which cannot be written to ({error.strerror}).",
+            "Make it writable, or set CLOUDTUNE_FOLDER to a folder that is.",
+        ) from error
+    with opened as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -169,7 +177,8 @@ def _read(path: Path) -> JsonObject | None:
 
 
 def _find() -> tuple[EmulatorHandle, str] | None:
-    """The emulator that is on record, if it answers."""
+    """The emulator that is on record, if it answers. Raises Unreachable if it is there and does not: a second one
+    would know nothing of the first one's jobs."""
     record = _read(_record_path())
     if record is None:
         return None
@@ -177,8 +186,16 @@ def _find() -> tuple[EmulatorHandle, str] | None:
     try:
         # Another program may have got its port since.
         return (handle, record["identity"]) if handle.health().get("pid") == handle.pid else None
-    except (Unreachable, InvalidRequest):
+    except InvalidRequest:
         return None
+    except Unreachable as error:
+        if error.code != _TIMED_OUT:
+            return None
+        raise Unreachable(
+            f"The emulator (process {handle.pid}) is there, but has not answered for {_CALL_TIMEOUT_S:.0f} s.",
+            f"Try again, or end it: kill {handle.pid}. If that is no emulator, remove {_record_path()}.",
+            error.code,
+        ) from error
 
 
 def _start(idle_s: float) -> EmulatorHandle:
@@ -252,8 +269,11 @@ def _call(endpoint_url: str, page: str, body: JsonObject | None = None) -> JsonO
     except urllib.error.HTTPError as error:
         raise InvalidRequest(_message(error), "See the emulator's log.", str(error.code)) from error
     except (OSError, ValueError) as error:
+        timed_out = isinstance(getattr(error, "reason", error), TimeoutError)
         raise Unreachable(
-            f"No emulator answers at {endpoint_url} ({error}).", "Start it: python -m cloudtune.emulator"
+            f"No emulator answers at {endpoint_url} ({error}).",
+            "Start it: python -m cloudtune.emulator",
+            _TIMED_OUT if timed_out else "",
         ) from error
     if not isinstance(answer, dict):
         raise Unreachable(

@@ -288,11 +288,13 @@ def _curve(
     if useful:
         table = np.stack([carried_forward(*curve, times) for _, curve in useful])
         begin = int(np.isnan(table).any(axis=0).sum())  # NaN come first, hence this many
-        iqm = np.concatenate([nothing[:begin], interquartile_mean(table[:, begin:])])
+        with np.errstate(invalid="ignore"):
+            iqm = np.concatenate([nothing[:begin], interquartile_mean(table[:, begin:])])
         if len(useful) > 1 and begin < len(times):
             # Keyed by the method: another one more or less changes nothing here.
             rng = np.random.default_rng([seed, zlib.crc32(method.encode())])
-            bounds = bootstrap_band(table[:, begin:], rng, _NUM_RESAMPLES, _CONFIDENCE)
+            with np.errstate(invalid="ignore"):  # among infinite values some bounds are not defined: NaN
+                bounds = bootstrap_band(table[:, begin:], rng, _NUM_RESAMPLES, _CONFIDENCE)
             low, high = (np.concatenate([nothing[:begin], bound]) for bound in bounds)
     finals = [curve[1][-1] for _, curve in useful]
     return MethodCurve(

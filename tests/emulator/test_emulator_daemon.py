@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from emulator_rig import Rig, eventually
 
-from cloudtune.emulator import InterruptRule, daemon_status, ensure_running, running_daemon, stop_daemon
+from cloudtune.emulator import InterruptRule, daemon, daemon_status, ensure_running, running_daemon, stop_daemon
 from cloudtune.emulator.__main__ import main
 from cloudtune.errors import CloudtuneError, InvalidRequest, MissingExtra, SpecError, Unreachable
 
@@ -91,6 +91,28 @@ def test_a_dead_or_foreign_record_is_no_emulator(root: Path) -> None:
         record.write_text(content, encoding="utf-8")
         assert daemon_status() is None
     assert ensure_running().pid != handle.pid
+
+
+def test_one_that_does_not_answer_is_not_doubled(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    handle = ensure_running()
+    monkeypatch.setattr(daemon, "_CALL_TIMEOUT_S", 0.5)
+    os.kill(handle.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(Unreachable, match=f"process {handle.pid}.* has not answered"):
+            ensure_running()
+    finally:
+        os.kill(handle.pid, signal.SIGCONT)
+    monkeypatch.undo()
+    monkeypatch.setenv("CLOUDTUNE_FOLDER", str(root))
+    assert ensure_running() == handle
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("CLOUDTUNE_FOLDER", str(tmp_path / "file"))
+    with pytest.raises(SpecError, match="cannot be written to") as caught:
+        ensure_running()
+    assert "CLOUDTUNE_FOLDER" in caught.value.hint
 
 
 def test_an_idle_one_of_another_version_is_replaced(root: Path) -> None:

@@ -122,6 +122,19 @@ def test_seeds_are_averaged_and_short_ones_carried_forward() -> None:
     assert frame[(frame["method"] == "A") & (frame["time"] == 10.0)]["iqm"].item() == 1.5
 
 
+@pytest.mark.filterwarnings("error")
+def test_runs_that_diverge_are_compared_without_noise(tmp_path: Path) -> None:
+    infinity = float("inf")
+    runs = [experiment("A", seed, [(1.0, infinity), (2.0, float(seed))]) for seed in range(3)]
+    runs += [experiment("A", 3, [(1.0, infinity)]), experiment("B", 0, [(1.0, infinity)])]
+    runs += [experiment("C", seed, [(1.0, sign * infinity)]) for seed, sign in enumerate((1, -1))]
+    comparison = compare_methods(runs, num_points=5)
+    assert [curve.method for curve in comparison.curves] == ["A", "B", "C"]
+    assert comparison.curves[0].final == 1.5 and comparison.curves[1].final == infinity
+    comparison.print(Console(file=io.StringIO(), width=100))
+    assert comparison.plot(tmp_path / "x.png") is not None
+
+
 def test_maximisation_turns_everything_round() -> None:
     runs = [experiment("A", s, [(1.0, 0.5), (4.0, 0.2 + s / 100)]) for s in range(4)]
     runs += [experiment("B", s, [(1.0, 0.9), (4.0, 0.7)]) for s in range(4)]
