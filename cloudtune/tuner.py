@@ -268,7 +268,7 @@ class Tuner:
 
     def _closing_note(self, core: ExperimentCore) -> str:
         ended = core.state.ended
-        return f"{f'Ended: {ended.reason}' if ended else 'Not finished'}. Results: {self.paths.dir}"
+        return f"Results: {self.paths.dir}. {f'Ended: {ended.reason}' if ended else 'Not finished'}."
 
     def _max_wait_s(self) -> float:
         if isinstance(self._clock, VirtualClock):

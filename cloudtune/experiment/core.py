@@ -294,5 +294,6 @@ class ExperimentCore:
         if not self.options.asynchronous_scheduling and not self._filling:
             return False
         if self.options.start_jobs_without_delay:
-            busy -= self.state.num_stopping
+            # Trials that take long to stop must not pile up: twice the workers is the most that ever runs.
+            busy -= min(self.state.num_stopping, self.options.n_workers)
         return busy < self.options.n_workers

@@ -85,6 +85,17 @@ class TestBeyondThePause:
         assert isinstance(stop, StopRequested)
         assert stop.outcome == "paused"
 
+    def test_trials_that_take_long_to_stop_do_not_pile_up(self) -> None:
+        core = one_worker_core(asha(type="promotion"))
+        most = 0
+        for _ in range(9):
+            do_plans(core)
+            most = max(most, len(core.state.running))
+            for trial_id in list(core.state.running):
+                cursor = core.state.trials[trial_id].cursor
+                tell(core, ReportSeen(trial_id, 0, cursor, {"epoch": cursor + 1, "loss": 1.0}))
+        assert most == 2
+
     def test_reports_after_a_stop_are_recorded(self) -> None:
         core = one_worker_core(asha(type="stopping"))
         do_plans(core)
@@ -174,7 +185,7 @@ class TestEnds:
             )
             tuner.run()
             shown = capsys.readouterr().out
-            assert f"Ended: 1 trials have been started. Results: {tuner.tuner_path}" in shown
+            assert f"Results: {tuner.tuner_path}. Ended: 1 trials have been started." in shown
 
 
 class TestDisks:
