@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 from cloudtune import names
 from cloudtune.backend import LocalBackend
-from cloudtune.errors import SpecError
+from cloudtune.errors import SpecError, TuningFailed
 from cloudtune.experiments.baselines import MethodArguments, Methods
 from cloudtune.experiments.benchmark_definitions import RealBenchmarkDefinition
 from cloudtune.experiments.launchers import arguments as cli
@@ -117,7 +117,7 @@ def _run_all(
             parent = experiments_root() / arguments.experiment_tag
             tuner.relocate(ExperimentPaths(parent / first_that_has_not_failed(parent, tuner.name)))
             logger.info("Experiment %d of %d: %s, seed %d.", number, len(runs), method, seed)
-        tuner.run()
+        _run(tuner)
     if not arguments.launched_remotely:
         conclude(
             arguments.experiment_tag, name, load_experiments(arguments.experiment_tag, download_if_not_found=False)
@@ -125,6 +125,15 @@ def _run_all(
     if study is not None:
         study.done()
     return 0
+
+
+def _run(tuner: Tuner) -> None:
+    try:
+        tuner.run()
+    except TuningFailed as error:
+        output = tuner.paths.trial(0).dir.parent / "<trial_id>" / "std.err"
+        hint = f"Mend the script, or raise --max_failures; the same command runs it anew. Output: {output}"
+        raise TuningFailed(error.message, hint) from error
 
 
 def select_benchmark(

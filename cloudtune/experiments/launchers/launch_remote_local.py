@@ -79,6 +79,7 @@ def launch_remote(
         check(arguments)
         chosen = cli.choose("method", methods, arguments.method)
         name, benchmark = select_benchmark(definitions, arguments)
+        cli.seeds_of(arguments)
         entry = Path(entry_point)
         record = None
         if arguments.experiment_tag is not None:

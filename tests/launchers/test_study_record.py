@@ -1,0 +1,69 @@
+"""The same command continues the same study."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from cloudtune.errors import StoreError
+from cloudtune.experiments.launchers.study_record import new_tag, open_study, require_writable_root
+from cloudtune.names import is_legal_name, tuner_name
+
+PROGRAM = Path("launch_remote.py")
+
+
+def arguments(**changed: object) -> argparse.Namespace:
+    values = {"num_seeds": 2, "method": None, "wait": True, "verbose": False, "experiment_tag": None}
+    return argparse.Namespace(**{**values, **changed})
+
+
+def test_an_unfinished_study_is_continued_and_a_finished_one_is_not() -> None:
+    first = open_study(PROGRAM, arguments())
+    assert not first.continued
+    again = open_study(PROGRAM, arguments())
+    assert again.continued and again.tag == first.tag and again.begun == first.begun
+    again.done()
+    again.done()
+    later = open_study(PROGRAM, arguments())
+    assert not later.continued
+
+
+def test_how_one_looks_at_a_study_makes_no_difference() -> None:
+    first = open_study(PROGRAM, arguments())
+    assert open_study(PROGRAM, arguments(wait=False, verbose=True)).tag == first.tag
+    assert not open_study(PROGRAM, arguments(num_seeds=3)).continued
+    assert not open_study(PROGRAM, arguments(method="RS")).continued
+    assert not open_study(Path("elsewhere") / PROGRAM, arguments()).continued
+
+
+def test_two_launches_at_once_have_one_study() -> None:
+    with ThreadPoolExecutor(8) as pool:
+        records = list(pool.map(lambda _: open_study(PROGRAM, arguments()), range(32)))
+    assert len({record.tag for record in records}) == 1
+    assert sum(not record.continued for record in records) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b"\xff", b'{"tag": "a", "begun": "yesterday"}'])
+def test_a_damaged_record_is_replaced(content: bytes) -> None:
+    record = open_study(PROGRAM, arguments())
+    record.path.write_bytes(content)
+    assert not open_study(PROGRAM, arguments()).continued
+
+
+def test_default_tags_are_short_and_leave_room_for_names() -> None:
+    tag = new_tag(1_795_248_000.0)
+    assert re.fullmatch(r"study-\d{4}-\d{4}-[0-9a-f]{2}", tag) and is_legal_name(tag)
+    name = tuner_name(tag, "checkpoint_example", "ASHA-PROM", 99)
+    assert name == f"{tag}-checkpoint-example-ASHA-PROM-99"  # nothing was cut off
+
+
+def test_a_folder_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("CLOUDTUNE_FOLDER", str(tmp_path / "file"))
+    with pytest.raises(StoreError, match="cannot be written to") as raised:
+        require_writable_root()
+    assert "CLOUDTUNE_FOLDER" in raised.value.hint
