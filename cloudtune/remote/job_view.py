@@ -4,18 +4,53 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 
 from rich.console import Console
 
 from cloudtune.aws.job_status import JobStatus
+from cloudtune.aws.objects import S3Objects
 from cloudtune.aws.training_jobs import TrainingJobs
 from cloudtune.clock import Clock
-from cloudtune.errors import Throttled, Unreachable
+from cloudtune.errors import CloudtuneError, Throttled, Unreachable
+from cloudtune.paths import ExperimentPaths, S3Uri
+from cloudtune.stores.file import FileStore
+from cloudtune.tuning_status import TuningStatus
 
 logger = logging.getLogger(__name__)
 
 #: Without an answer for so long, seconds, following is given up; the job goes on.
 _PATIENCE_S = 600.0
+
+
+class Progress:
+    """How far an experiment is, in a line, from its journal in S3.
+
+    Args:
+        objects: Access to S3.
+        state: The experiment's state there.
+        folder: For copies of the journal; only what is new is fetched.
+        metric, mode: The objective.
+    """
+
+    def __init__(self, objects: S3Objects, state: S3Uri, folder: Path, metric: str, mode: str) -> None:
+        self._objects = objects
+        self._state = state
+        self._paths = ExperimentPaths(folder)
+        self._metric, self._mode = metric, mode
+
+    def __call__(self) -> str:
+        try:
+            self._objects.download_missing(
+                self._state, self._paths.dir, include=lambda name: name.startswith("journal/")
+            )
+            status = TuningStatus([self._metric], FileStore(self._paths).read())
+        except CloudtuneError as error:  # not there yet, or not readable at this moment
+            logger.debug("No results now: %s", error)
+            return ""
+        best = status.best(self._metric, self._mode)
+        text = f"{status.num_trials_started} trials, {status.num_reports} reports"
+        return text if best is None else f"{text}, best {self._metric} {best.value:.4g} (trial {best.trial_id})"
 
 
 def follow_job(
@@ -40,7 +75,9 @@ def follow_job(
             line = ": ".join(filter(None, [f"{status.state} ({status.phase})", progress() if trains else ""]))
             if line != said:
                 said = line
-                console.print(f"[{clock.now() - begin:6.0f} s] {line}", highlight=False, markup=False)
+                console.print(
+                    f"[{clock.now() - begin:6.0f} s] {line}", highlight=False, markup=False, soft_wrap=True
+                )
             if status.state.is_final:
                 return status
         except (Unreachable, Throttled) as error:

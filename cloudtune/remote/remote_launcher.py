@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from rich.console import Console
@@ -18,20 +19,18 @@ from cloudtune.aws.submission import SubmissionState
 from cloudtune.aws.training_jobs import TrainingJobs
 from cloudtune.aws.training_request import create_training_job_request, validate_request
 from cloudtune.clock import WallClock
-from cloudtune.errors import AwsError, CloudtuneError, JobFailed, SpecError
+from cloudtune.errors import AwsError, JobFailed, SpecError
 from cloudtune.job_spec import TrainingJobSpec
 from cloudtune.paths import S3ExperimentPaths, S3Uri, code_archive
 from cloudtune.remote import job_layout as layout
 from cloudtune.remote.cloud import Cloud, connect
 from cloudtune.remote.estimator_arguments import IMAGE_ARGUMENTS, resource_arguments
 from cloudtune.remote.job_image import choose_image
-from cloudtune.remote.job_view import follow_job
+from cloudtune.remote.job_view import Progress, follow_job
 from cloudtune.remote.tuner_package import build_tuner_archive, script_of
 from cloudtune.remote.tuning_job import JobResources, TuningJob, continued_by, tuning_job_spec
 from cloudtune.remote.tuning_metrics import metric_definitions
 from cloudtune.tuner import Tuner
-
-logger = logging.getLogger(__name__)
 
 DEFAULT_INSTANCE_TYPE = "ml.c5.4xlarge"
 #: As instance type: the embedded emulator, whatever credentials there are.
@@ -206,13 +205,15 @@ class RemoteLauncher:
 
     def _wait(self, cloud: Cloud, jobs: TrainingJobs, name: str, state: S3Uri) -> None:
         interval_s = _LOOK_AT_EMULATOR_S if cloud.session.endpoint_url else _LOOK_AT_AWS_S
-        try:
-            status = follow_job(
-                jobs, name, lambda: self._progress(cloud, state), self._clock, interval_s, self._console
-            )
-        except KeyboardInterrupt:
-            self._say(f"The job {name} goes on; results so far: {self._how_to_load(state)}")
-            raise
+        scheduler = self.tuner.scheduler
+        metric, mode = scheduler.metric_names()[0], scheduler.metric_mode()[0]
+        with TemporaryDirectory(prefix="cloudtune-follow-") as folder:
+            progress = Progress(S3Objects(cloud.session), state, Path(folder), metric, mode)
+            try:
+                status = follow_job(jobs, name, progress, self._clock, interval_s, self._console)
+            except KeyboardInterrupt:
+                self._say(f"The job {name} goes on; results so far: {self._how_to_load(state)}")
+                raise
         if status.state is not JobState.completed:
             raise self._failure(jobs, status, state)
         self._say(f"Results: {self._how_to_load(state)}")
@@ -234,21 +235,6 @@ class RemoteLauncher:
             return f"aws s3 sync {state} ~/cloudtune/{self.tuner.name}"
         bucket = "" if self._s3_path is None else f", s3_bucket={state.bucket!r}"
         return f"load_experiment({self.tuner.name!r}{bucket})"
-
-    def _progress(self, cloud: Cloud, state: S3Uri) -> str:
-        from cloudtune.experiments.loading import load_experiment
-
-        if not self._is_found(state):
-            return ""
-        try:
-            found = load_experiment(self.tuner.name, session=cloud.session, s3_bucket=state.bucket)
-        except CloudtuneError as error:  # not there yet, or not readable at this moment
-            logger.debug("No results now: %s", error)
-            return ""
-        metric, mode = self.tuner.scheduler.metric_names()[0], self.tuner.scheduler.metric_mode()[0]
-        best = found.status.best(metric, mode) if found.status is not None else None
-        text = f"{found.num_trials} trials, {found.num_reports} reports"
-        return text if best is None else f"{text}, best {metric} {best.value:.4g} (trial {best.trial_id})"
 
     # -- saying
 

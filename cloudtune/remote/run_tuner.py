@@ -13,8 +13,7 @@ from pathlib import Path
 if __name__ == "__main__":  # run by path: the folder of this file must not shadow installed packages
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
-from cloudtune.errors import SnapshotError, SpecError
-from cloudtune.experiments.launchers.command_line import configure_logging, run_command
+from cloudtune.errors import CloudtuneError, SnapshotError, SpecError
 from cloudtune.remote import in_job
 from cloudtune.remote import job_layout as layout
 from cloudtune.remote.tuner_package import HasScript
@@ -32,9 +31,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--no_tuner_logging", type=parse_bool, default=False)
     parser.add_argument("--publish_tuning_metrics", type=parse_bool, default=True)
     options = parser.parse_args(argv)
-    configure_logging(verbose=False)
+    logging.basicConfig(
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING, force=True
+    )
     logging.getLogger("cloudtune").setLevel(logging.ERROR if options.no_tuner_logging else options.log_level)
-    return run_command(lambda: _run(options))
+    try:
+        _run(options)
+    except CloudtuneError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -86,6 +86,7 @@ def test_a_tuner_is_shipped_run_and_loaded(
     assert load_experiment("shipped", load_tuner=True).tuner.best_config()[0] == found.best_config()["trial_id"]
     said = capfd.readouterr().err
     assert "Job shipped submitted." in said
+    assert "reports, best train_acc" in said
     assert "load_experiment('shipped')" in said
     described = aws.jobs()[-1]
     assert described["TrainingJobName"] == "shipped"
