@@ -57,16 +57,17 @@ def main() -> int:
             found += doubled(events)
             problems += [f"{experiment.name}: {problem}" for problem in found]
             rows.append(row_of(experiment.name.removeprefix(f"{tag}-"), events, found))
-    rows.append(["all", *(sum(int(row[column]) for row in rows) for column in range(1, 8))])
+    rows.append(["all", *(sum(int(row[column]) for row in rows) for column in range(1, 9))])
     show(
         f"{len(experiments)} spot jobs, each interrupted once after {args.interrupt_after:g} s without notice",
-        ["experiment", "sessions", "trials", "attempts", "interrupted", "reports", "ended", "problems"],
+        ["experiment", "sessions", "trials", "attempts", "interrupted", "before", "reports", "ended", "problems"],
         rows,
         [
             f"The whole command took {seconds:.0f} s. Journals were fetched from S3 after it. Checked: the",
             "experiment and every attempt ended, each (trial, attempt, number) once, the levels of each trial",
             "without gap or repetition, completed trials complete. A session is one life of a tuner;",
-            "interrupted: attempts that the loss of the instance ended.",
+            "before: reports that survived the loss of the instance; interrupted: attempts recorded as lost with it",
+            "(others were asked to start again under the same number).",
             *problems,
         ],
     )
@@ -100,6 +101,8 @@ def doubled(events: Sequence[ev.Event]) -> list[str]:
 def row_of(name: str, events: Sequence[ev.Event], problems: Sequence[str]) -> list[object]:
     kinds = Counter(event.kind for event in events)
     trials = {event.trial_id for event in events if isinstance(event, ev.TrialStarted)}
+    last_session = max(i for i, event in enumerate(events) if isinstance(event, ev.SessionStarted))
+    before = sum(isinstance(event, ev.TrialReported) for event in events[:last_session])
     outcomes = Counter(event.outcome for event in events if isinstance(event, ev.TrialEnded))
     return [
         name,
@@ -107,6 +110,7 @@ def row_of(name: str, events: Sequence[ev.Event], problems: Sequence[str]) -> li
         len(trials),
         kinds["trial_started"],
         outcomes["interrupted"],
+        before,
         kinds["trial_reported"],
         kinds["experiment_ended"],
         len(problems),
