@@ -164,8 +164,13 @@ def _walk(
         inner = f"{name}/{child.name}" if name else child.name
         if is_excluded(child):
             continue
-        target = child.resolve()
-        if is_secret(child) or is_secret(target):
+        if not inner.isprintable():  # most often bytes that are no UTF-8, which not even a message could show
+            skipped.append(ascii(inner))
+            continue
+        target = _target(child, above[-1])
+        if target is None:
+            skipped.append(f"{inner} (a link that leads round in a circle)")
+        elif is_secret(child) or is_secret(target):
             skipped.append(f"{inner} (looks like a key or password)")
         elif not target.is_relative_to(root) or (child.is_dir() and target in above):
             skipped.append(f"{inner} -> {target}")
@@ -175,6 +180,15 @@ def _walk(
             yield child, inner
         else:  # a socket, a pipe, a link to nowhere
             skipped.append(inner)
+
+
+def _target(child: Path, folder: Path) -> Path | None:
+    """What ``child`` of the resolved ``folder`` really is; None for a link to itself, directly or not."""
+    real = folder / child.name
+    try:
+        return real.resolve() if real.is_symlink() else real
+    except (OSError, RuntimeError):  # which of them depends on the version of Python
+        return None
 
 
 def is_excluded(path: Path) -> bool:

@@ -74,6 +74,15 @@ _HINTS: dict[type[AwsError], str] = {
         "they allow this action."
     ),
     ResourceNotFound: "Check the name, the account and the region.",
+    AlreadyExists: "Choose another name, or delete what is there.",
+    InvalidRequest: "Correct what the message names; the same request would be refused again.",
+}
+_CLOCK = "Check this machine's clock (AWS refuses requests that are minutes off), then the credentials."
+_REGION = "Set AWS_REGION to the region that the bucket is in."
+#: Where the code says more than its class.
+_HINT_OF_CODE = {
+    **dict.fromkeys(("RequestTimeTooSkewed", "RequestExpired", "InvalidSignatureException"), _CLOCK),
+    **dict.fromkeys(("PermanentRedirect", "301", "AuthorizationHeaderMalformed"), _REGION),
 }
 
 # SageMaker has no code for "no such job" in Describe and Stop: it answers with ValidationException and this text.
@@ -142,14 +151,15 @@ def translate(error: BaseException, operation: str) -> AwsError:
             f"Cannot {operation}: no usable answer ({error}).", _HINTS[Unreachable], type(error).__name__
         )
     if isinstance(error, boto.BotoCoreError):
-        return InvalidRequest(f"Cannot {operation}: {error}", "", type(error).__name__)
+        return InvalidRequest(f"Cannot {operation}: {error}", _HINTS[InvalidRequest], type(error).__name__)
     return AwsError(f"Cannot {operation}: {error!r}", "", type(error).__name__)
 
 
 def _from_answer(answer: ServiceAnswer, operation: str) -> AwsError:
     cls = _class_of(answer)
+    hint = _HINT_OF_CODE.get(answer.code) or _HINTS.get(cls, "")
     text = answer.message if answer.message and answer.message != answer.code else "no further explanation"
-    return cls(f"Cannot {operation}: {answer.code}: {text}", _HINTS.get(cls, ""), answer.code)
+    return cls(f"Cannot {operation}: {answer.code}: {text}", hint, answer.code)
 
 
 def _class_of(answer: ServiceAnswer) -> type[AwsError]:

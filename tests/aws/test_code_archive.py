@@ -181,3 +181,20 @@ def test_keys_and_passwords_stay_at_home_and_are_named(tmp_path: Path) -> None:
         "src/sub/.ssh", "src/sub/Server.PEM", "src/sub/id_rsa",
     ]  # fmt: skip
     assert names(build_archive([(tmp_path / "sub/Server.PEM", "ca.pem")])) == ["ca.pem"]  # asked for by name
+
+
+def test_links_that_lead_round_in_circles(tmp_path: Path) -> None:
+    write(tmp_path, "a/x.py", "b/y.py")
+    for link, target in (("self", "self"), ("one", "two"), ("two", "one"), ("a/b", "../b"), ("b/a", "../a")):
+        (tmp_path / link).symlink_to(target)
+    archive = build_archive([(tmp_path, "")])
+    assert names(archive) == ["a/b/y.py", "a/x.py", "b/a/x.py", "b/y.py"]
+    assert [name.split(" ")[0] for name in archive.skipped] == ["a/b/a", "b/a/b", "one", "self", "two"]
+
+
+def test_a_name_that_is_no_text_is_left_out_and_can_be_told(tmp_path: Path) -> None:
+    write(tmp_path, "a.py")
+    (tmp_path / os.fsdecode(b"\xff.py")).write_text("x")
+    archive = build_archive([(tmp_path, "")])
+    assert names(archive) == ["a.py"]
+    assert archive.skipped == (r"'\udcff.py'",)

@@ -59,6 +59,18 @@ def test_codes(code: str, expected: type[AwsError]) -> None:
     assert "text" in error.message
 
 
+@pytest.mark.parametrize(
+    ("code", "hint"),
+    [
+        ("RequestTimeTooSkewed", "clock"),
+        ("InvalidSignatureException", "clock"),
+        ("PermanentRedirect", "AWS_REGION"),
+    ],
+)
+def test_some_codes_say_more_than_their_class(code: str, hint: str) -> None:
+    assert hint in translate(client_error(code), "do it").hint
+
+
 def test_what_has_no_code_of_its_own() -> None:
     assert type(translate(client_error("Weird", status=503), "x")) is Unreachable
     assert type(translate(client_error("Weird", status=429), "x")) is Throttled
