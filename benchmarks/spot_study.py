@@ -66,8 +66,8 @@ def main() -> int:
             f"The whole command took {seconds:.0f} s. Journals were fetched from S3 after it. Checked: the",
             "experiment and every attempt ended, each (trial, attempt, number) once, the levels of each trial",
             "without gap or repetition, completed trials complete. A session is one life of a tuner;",
-            "before: reports that survived the loss of the instance; interrupted: attempts recorded as lost with it",
-            "(others were asked to start again under the same number).",
+            "before: reports that survived the loss of the instance; interrupted: attempts recorded as lost with",
+            "it (others were started again under the same number).",
             *problems,
         ],
     )
