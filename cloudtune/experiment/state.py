@@ -117,7 +117,9 @@ class ExperimentState:
         known = self.trials.get(event.trial_id)
         if known is None:
             trial = Trial(event.trial_id, event.config, event.attempt, event.time, event.checkpoint_trial_id)
-            state = self.trials[event.trial_id] = TrialState(trial)
+            source = None if event.checkpoint_trial_id is None else self.trials.get(event.checkpoint_trial_id)
+            level = source.level if source is not None else 0  # it goes on where that one's checkpoint ends
+            state = self.trials[event.trial_id] = TrialState(trial, level=level, level_before=level)
         else:
             if known.status.is_running or event.attempt != known.trial.attempt + 1:
                 raise self._contradiction(event, f"trial is {known.status}, attempt {known.trial.attempt}")
