@@ -63,18 +63,24 @@ def test_a_study_from_launch_to_picture(daemon: Path, capsys: pytest.CaptureFixt
     ]
     assert_every_report_once(found)
 
-    assert launch("--experiment_tag", "demo", "--num_seeds", "3", "--method", "RS") == 0  # adds one
+    assert launch("--experiment_tag", "demo", "--num_seeds", "2", "--method", "RS") == 0  # nothing left to do
     said = capsys.readouterr()
-    assert "1 job submitted; 2 there already (2 Completed)." in said.err
+    assert "Already complete: 2 of 2 experiments." in said.err
     assert "ASHA" in said.out  # the study is compared as a whole
     emulator = running_daemon()
-    assert emulator is not None and len(emulator.jobs()) == 5
+    assert emulator is not None and len(emulator.jobs()) == 4
+
+    stop_daemon()  # and forgets its jobs; results stay
+    assert launch("--experiment_tag", "demo", "--num_seeds", "2") == 0
+    said = capsys.readouterr()
+    assert "Already complete: 4 of 4 experiments." in said.err and "submitted" not in said.err
+    assert "RS" in said.out and "ASHA" in said.out
 
 
 def test_jobs_that_lose_their_instances(daemon: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--method", "ASHA", "--num_seeds", "2", "--spot", "--interrupt_after", "1"]
+    arguments = ["--method", "ASHA", "--spot", "--interrupt_after", "1"]
     assert launch("--experiment_tag", "spot", *arguments) == 0
-    assert "2 of 2 jobs done" in capsys.readouterr().err
+    assert "1 of 1 jobs done" in capsys.readouterr().err
     emulator = running_daemon()
     assert emulator is not None
     for job in emulator.jobs():

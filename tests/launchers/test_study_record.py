@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cloudtune.errors import StoreError
-from cloudtune.experiments.launchers.study_record import new_tag, open_study, require_writable_root
+from cloudtune.errors import SpecError, StoreError
+from cloudtune.experiments.launchers.study_record import claim_tag, new_tag, open_study, require_writable_root
 from cloudtune.names import is_legal_name, tuner_name
 
 PROGRAM = Path("launch_remote.py")
@@ -59,6 +59,15 @@ def test_default_tags_are_short_and_leave_room_for_names() -> None:
     assert re.fullmatch(r"study-\d{4}-\d{4}-[0-9a-f]{2}", tag) and is_legal_name(tag)
     name = tuner_name(tag, "checkpoint_example", "ASHA-PROM", 99)
     assert name == f"{tag}-checkpoint-example-ASHA-PROM-99"  # nothing was cut off
+
+
+def test_a_tag_that_was_rehearsed_elsewhere_is_refused() -> None:
+    claim_tag("demo", "sagemaker-us-east-1-123456789012")
+    claim_tag("demo", "sagemaker-us-east-1-123456789012")
+    with pytest.raises(SpecError, match="not from sagemaker-us-east-1-999999999999") as raised:
+        claim_tag("demo", "sagemaker-us-east-1-999999999999")
+    assert "--experiment_tag" in raised.value.hint
+    claim_tag("other", "sagemaker-us-east-1-999999999999")
 
 
 def test_a_folder_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

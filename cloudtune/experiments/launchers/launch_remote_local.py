@@ -29,12 +29,19 @@ from cloudtune.experiments.launchers.hpo_main_local import (
     select_benchmark,
 )
 from cloudtune.experiments.launchers.launch_arguments import check, launch_parser
+from cloudtune.experiments.launchers.retries import is_complete_here
 from cloudtune.experiments.launchers.study_end import conclude, failure_of
-from cloudtune.experiments.launchers.study_record import StudyRecord, new_tag, open_study, require_writable_root
+from cloudtune.experiments.launchers.study_record import (
+    StudyRecord,
+    claim_tag,
+    new_tag,
+    open_study,
+    require_writable_root,
+)
 from cloudtune.experiments.launchers.study_submission import StudySubmission, SubmittedJob
 from cloudtune.experiments.launchers.study_view import StudyView, WatchedStudy
 from cloudtune.experiments.loading import load_experiments
-from cloudtune.paths import code_archive, tag_prefix
+from cloudtune.paths import code_archive, experiments_root, tag_prefix
 from cloudtune.remote.cloud import Cloud, connect
 from cloudtune.remote.tuning_job import JobResources
 
@@ -131,6 +138,7 @@ class _Launcher:
         plan = planning.plan_launch(self._study, archive, where)
         for spec in plan.specs:
             validate_request(create_training_job_request(spec))
+        claim_tag(self._tag, bucket)
         self._confirm(plan, cloud)
         upload_code(S3Objects(cloud.session), bucket, archive)
         self._plan_interruptions(cloud)
@@ -149,12 +157,12 @@ class _Launcher:
         )
         self.submitting = True
         try:
-            jobs = submission.run(study.experiments)
+            jobs = submission.run(self._to_be_run(cloud))
             self._say(f"Results: {tag_prefix(bucket, self._tag)}")
             if not self._arguments.wait:
                 self._say("The jobs run without this command. To wait and compare: the same without --no_wait.")
                 return 0
-            statuses = self._view(cloud, bucket, jobs).wait(training_jobs)
+            statuses = self._view(cloud, bucket, jobs).wait(training_jobs) if jobs else {}
         except KeyboardInterrupt:
             self._say(f"Jobs that were submitted go on without this command. To end them: {_how_to_stop(cloud)}")
             raise
@@ -253,6 +261,18 @@ class _Launcher:
             cloud.emulator.add_interrupt_rule(
                 InterruptRule(name_prefix=f"{self._tag}-", after_s=self._arguments.interrupt_after)
             )
+
+    def _to_be_run(self, cloud: Cloud) -> list[planning.PlannedExperiment]:
+        """All experiments; AWS knows jobs for ever. The emulator forgets them when it ends: what is complete here
+        needs none."""
+        if cloud.emulator is None:
+            return list(self._study.experiments)
+        parent = experiments_root() / self._tag
+        missing = [e for e in self._study.experiments if not is_complete_here(parent, e.name)]
+        complete = len(self._study.experiments) - len(missing)
+        if complete:
+            self._say(f"Already complete: {complete} of {len(self._study.experiments)} experiments.")
+        return missing
 
     def _view(self, cloud: Cloud, bucket: str, jobs: Sequence[SubmittedJob]) -> StudyView:
         if cloud.emulator is not None:

@@ -10,6 +10,7 @@ from cloudtune.constants import MAX_NAME_LENGTH
 from cloudtune.errors import StoreError
 from cloudtune.experiment.events import ExperimentEnded
 from cloudtune.experiments.experiment_result import ExperimentResult
+from cloudtune.experiments.s3_experiments import came_from_s3, has_ended
 from cloudtune.paths import ExperimentPaths
 from cloudtune.stores.file import FileStore
 
@@ -38,6 +39,12 @@ def first_that_has_not_failed(parent: Path, name: str) -> str:
     while has_failed(parent / retry_name(name, run)):
         run += 1
     return retry_name(name, run)
+
+
+def is_complete_here(parent: Path, name: str) -> bool:
+    """Whether the experiment, or a later run of it, has been fetched from S3 as a whole and ended well."""
+    runs = [parent / retry_name(name, run) for run in range(1, MAX_RUNS + 1)]
+    return any(came_from_s3(folder) and has_ended(folder) and not has_failed(folder) for folder in runs)
 
 
 def without_replaced(experiments: Sequence[ExperimentResult]) -> list[ExperimentResult]:

@@ -68,6 +68,8 @@ class StudySubmission:
         Raises:
             AwsError: If some could not be submitted. Repeating is safe.
         """
+        if not experiments:
+            return []
         current = {e.name: SubmittedJob(e, self._make_spec(e)) for e in experiments}
         wanted = list(current)
         for run in range(2, MAX_RUNS + 2):
