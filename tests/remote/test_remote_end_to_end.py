@@ -64,9 +64,13 @@ def jobs() -> TrainingJobs:
     return TrainingJobs(AwsSession(), WallClock())
 
 
-def reports_in_s3(name: str) -> int:
+def count_in_s3(name: str, kind: bytes) -> int:
     objects, where = S3Objects(AwsSession()), S3ExperimentPaths.of(AwsSession().default_bucket(), name)
-    return sum(objects.get(item.uri).count(b"trial_reported") for item in objects.list(where.state / "journal"))
+    return sum(objects.get(item.uri).count(kind) for item in objects.list(where.state / "journal"))
+
+
+def reports_in_s3(name: str) -> int:
+    return count_in_s3(name, b"trial_reported")
 
 
 def test_a_tuner_is_shipped_run_and_loaded(
@@ -106,7 +110,8 @@ def closure(wanted: int) -> Any:
 
 def test_an_interruption_loses_and_doubles_nothing(aws: SageMakerEmulator, tmp_path: Path) -> None:
     """The instance is taken away without notice; a person looks at the results all the while."""
-    tuner = make_tuner("interrupted", 4, epochs=50, epoch_s=0.05)
+    epochs = 100  # long enough that the second interruption does not come too late on a busy machine
+    tuner = make_tuner("interrupted", 4, epochs=epochs, epoch_s=0.05)
     errors: list[BaseException] = []
 
     def launch() -> None:
@@ -118,7 +123,9 @@ def test_an_interruption_loses_and_doubles_nothing(aws: SageMakerEmulator, tmp_p
     thread = threading.Thread(target=launch)
     thread.start()
     seen = 0
-    for _ in range(2):
+    for session in (1, 2):
+        # An interruption of a job that is still coming back would hit no session.
+        eventually(lambda least=session: count_in_s3("interrupted", b"session_started") >= least)
         eventually(lambda least=seen + 20: reports_in_s3("interrupted") >= least)
         seen = load_experiment("interrupted", local_path=tmp_path / "watch").num_reports
         assert seen >= 20
@@ -130,7 +137,7 @@ def test_an_interruption_loses_and_doubles_nothing(aws: SageMakerEmulator, tmp_p
     found = load_experiment("interrupted", local_path=tmp_path / "empty")
     events = journal(found)
     assert check_journal(events, "epoch", "num_epochs") == []
-    assert found.num_reports == 4 * 50
+    assert found.num_reports == 4 * epochs
     assert sum(event.kind == "session_started" for event in events) == 3
     outcomes = [event.outcome for event in events if isinstance(event, ev.TrialEnded)]
     assert outcomes.count("completed") == 4
@@ -138,7 +145,7 @@ def test_an_interruption_loses_and_doubles_nothing(aws: SageMakerEmulator, tmp_p
     values = found.results.set_index(["trial_id", "epoch"])["train_acc"]
     for trial_id, config in ((e.trial_id, e.config) for e in events if isinstance(e, ev.TrialStarted)):
         value = 0.0
-        for epoch in range(1, 51):
+        for epoch in range(1, epochs + 1):
             value = (value + 1) * config["multiplier"]
             assert values[trial_id, epoch] == pytest.approx(value), "a trial went on from the wrong checkpoint"
 
