@@ -206,7 +206,8 @@ class Tuner:
     def _prepare(self) -> None:
         """Refuses what cannot work, and writes ``metadata.json``."""
         metadata = record.read_metadata(self.paths.dir)
-        if metadata is None:
+        has_begun = self._store is not None or any(self.paths.journal.glob("*.jsonl"))
+        if metadata is None or not has_begun:  # what never began, for a missing script say, binds nobody
             metadata = record.metadata_of(self._description, self.scheduler, self._clock.now(), self.user_metadata)
             record.write_metadata(self.paths, metadata)
             return
@@ -227,15 +228,8 @@ class Tuner:
                 "Make a new scheduler for each tuner: what it has learnt from one would distort the other.",
             )
         status = TuningStatus(self.scheduler.metric_names())
-        criterion = self.stop_criterion
-
-        def should_stop() -> str | None:
-            if isinstance(criterion, StoppingCriterion):
-                return criterion.reason(status)
-            return "the stopping criterion holds" if criterion(status) else None
-
-        may_start = criterion.may_start if isinstance(criterion, StoppingCriterion) else (lambda num_started: True)
-        return ExperimentCore(self.scheduler, self._options, status, should_stop, may_start)
+        ends = _Ends(self.stop_criterion, status)
+        return ExperimentCore(self.scheduler, self._options, status, ends.reason, ends.may_start)
 
     def _observers(self, core: ExperimentCore) -> list[LoopObserver]:
         def saved() -> None:
@@ -367,6 +361,22 @@ class Tuner:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._clock = WallClock()
+
+
+class _Ends:
+    """When to end, for the core. Goes into each snapshot, hence no closure: those are slow to pickle."""
+
+    def __init__(self, criterion: Criterion, status: TuningStatus) -> None:
+        self._criterion = criterion
+        self._status = status
+
+    def reason(self) -> str | None:
+        if isinstance(self._criterion, StoppingCriterion):
+            return self._criterion.reason(self._status)
+        return "the stopping criterion holds" if self._criterion(self._status) else None
+
+    def may_start(self, num_started: int) -> bool:
+        return not isinstance(self._criterion, StoppingCriterion) or self._criterion.may_start(num_started)
 
 
 @contextmanager

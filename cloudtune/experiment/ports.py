@@ -103,7 +103,8 @@ class TrialBackend(Protocol):
         ...
 
     def close(self) -> None:
-        """Releases handles. Running trials go on: whoever wants them ended stops them first."""
+        """Releases handles. Running trials go on: whoever wants them ended stops them first. Those that were asked
+        to stop may be killed."""
         ...
 
     def metadata(self) -> dict[str, Any]:

@@ -118,6 +118,8 @@ class RemoteLauncher:
         """
         self._refuse_begun()
         archive = build_tuner_archive(self.tuner, self._script, self.dependencies)
+        if archive.skipped:
+            self._say(f"Not sent, since jobs should not need them: {', '.join(archive.skipped)}")
         cloud = connect(self.instance_type == LOCAL)
         spec = self._spec(cloud, archive)
         self._say_where(cloud, spec)

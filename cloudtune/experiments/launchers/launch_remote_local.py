@@ -128,6 +128,8 @@ class _Launcher:
         archive = planning.build_code(self._study.entry_point, self._study.benchmark, self._dependencies)
         if self._arguments.dry_run:
             return self._dry_run(archive)
+        if archive.skipped:
+            self._say(f"Not sent, since jobs should not need them: {', '.join(archive.skipped)}")
         require_writable_root()
         cloud = connect(self._arguments.local)
         self._say_where(cloud)
