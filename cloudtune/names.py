@@ -80,6 +80,13 @@ def tuner_name(experiment_tag: str, benchmark: str, method: str, seed: int) -> s
     return legal_name(f"{experiment_tag}-{benchmark}-{method}-{seed}")
 
 
+def retry_name(name: str, run: int) -> str:
+    """Of the ``run``-th job or experiment, from 1, that takes the place of ``name``, whose name is used up. Always
+    the same, so that a later launch finds it."""
+    suffix = "" if run == 1 else f"-r{run}"
+    return legal_name(name, MAX_NAME_LENGTH - len(suffix)) + suffix
+
+
 def trial_job_name(tuner: str, trial_id: int, attempt: int) -> str:
     """Name of the SageMaker job that runs one attempt of one trial. The trial comes first, so that names
     that share a tuner differ early and a listing by prefix is unique."""

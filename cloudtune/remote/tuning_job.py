@@ -128,8 +128,7 @@ def tuning_job_spec(job: TuningJob, resources: JobResources, region: str) -> Tra
 def continued_by(spec: TrainingJobSpec, number: int) -> TrainingJobSpec:
     """The ``number``-th job of an experiment whose last one has ended too early: a job's name is used up, but
     state and checkpoints stay where they are."""
-    suffix = f"-r{number}"
-    return replace(spec, name=names.legal_name(spec.name, constants.MAX_NAME_LENGTH - len(suffix)) + suffix)
+    return replace(spec, name=names.retry_name(spec.name, number))
 
 
 def max_run_s(wallclock_s: float | None) -> int:

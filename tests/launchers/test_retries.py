@@ -11,9 +11,9 @@ from launcher_helpers import GOOD, benchmark_of, write_script
 from cloudtune.experiments import load_experiments
 from cloudtune.experiments.default_baselines import methods
 from cloudtune.experiments.launchers.hpo_main_local import main
-from cloudtune.experiments.launchers.retries import MAX_RUNS, replaced_names, retry_name, without_replaced
+from cloudtune.experiments.launchers.retries import MAX_RUNS, replaced_names, without_replaced
 from cloudtune.job_spec import TrainingJobSpec
-from cloudtune.names import is_legal_name
+from cloudtune.names import is_legal_name, retry_name
 from cloudtune.remote.tuning_job import continued_by
 
 NAMES = st.from_regex(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?", fullmatch=True).filter(is_legal_name)

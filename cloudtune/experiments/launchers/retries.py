@@ -5,23 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from cloudtune import names
-from cloudtune.constants import MAX_NAME_LENGTH
 from cloudtune.errors import StoreError
 from cloudtune.experiment.events import ExperimentEnded
 from cloudtune.experiments.experiment_result import ExperimentResult
 from cloudtune.experiments.s3_experiments import came_from_s3, has_ended
+from cloudtune.names import retry_name
 from cloudtune.paths import ExperimentPaths
 from cloudtune.stores.file import FileStore
 
 #: The first run included; an experiment that keeps failing is given up.
 MAX_RUNS = 6
-
-
-def retry_name(name: str, run: int) -> str:
-    """Of the ``run``-th job or experiment, from 1; always the same, so that a later launch finds it."""
-    suffix = "" if run == 1 else f"-r{run}"
-    return names.legal_name(name, MAX_NAME_LENGTH - len(suffix)) + suffix
 
 
 def has_failed(folder: Path) -> bool:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from cloudtune.errors import AwsError, JobFailed, MissingExtra
 from cloudtune.experiments.experiment_result import ExperimentResult
-from cloudtune.experiments.launchers.retries import MAX_RUNS, retry_name, without_replaced
+from cloudtune.experiments.launchers.retries import MAX_RUNS, without_replaced
+from cloudtune.names import retry_name
 from cloudtune.paths import experiments_root
 
 if TYPE_CHECKING:

@@ -16,9 +16,10 @@ from cloudtune.aws.submission import Submission, SubmissionState
 from cloudtune.aws.training_jobs import TrainingJobs
 from cloudtune.errors import AwsError
 from cloudtune.experiments.launchers.launch_plan import PlannedExperiment
-from cloudtune.experiments.launchers.retries import MAX_RUNS, has_failed, retry_name
+from cloudtune.experiments.launchers.retries import MAX_RUNS, has_failed
 from cloudtune.experiments.s3_experiments import Located, S3Experiments
 from cloudtune.job_spec import TrainingJobSpec
+from cloudtune.names import retry_name
 from cloudtune.paths import S3ExperimentPaths, experiments_root
 
 #: Makes the job of an experiment.
