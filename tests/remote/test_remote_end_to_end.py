@@ -151,8 +151,10 @@ def test_an_interruption_loses_and_doubles_nothing(aws: SageMakerEmulator, tmp_p
 
 
 def test_stopping_saves_everything_and_the_next_job_continues(aws: SageMakerEmulator, tmp_path: Path) -> None:
+    epochs = 120  # long enough that no trial is done when the stop arrives on a busy machine
+
     def launch(wait: bool) -> None:
-        RemoteLauncher(make_tuner("stopped", 2, epochs=30, epoch_s=0.05), **OPTIONS).run(wait=wait)
+        RemoteLauncher(make_tuner("stopped", 2, epochs=epochs, epoch_s=0.05), **OPTIONS).run(wait=wait)
 
     launch(wait=False)
     eventually(lambda: reports_in_s3("stopped") >= 5)
@@ -172,9 +174,9 @@ def test_stopping_saves_everything_and_the_next_job_continues(aws: SageMakerEmul
     assert jobs().describe("stopped-r2").state is JobState.completed
     found = load_experiment("stopped", local_path=tmp_path / "empty")
     assert check_journal(journal(found), "epoch", "num_epochs") == []
-    assert found.num_reports == 2 * 30
+    assert found.num_reports == 2 * epochs
     launch(wait=True)  # it has been done: the job is adopted, nothing runs again
-    assert load_experiment("stopped", local_path=tmp_path / "third").num_reports == 2 * 30
+    assert load_experiment("stopped", local_path=tmp_path / "third").num_reports == 2 * epochs
 
 
 def follow(name: str) -> None:
