@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cloudtune._compat import StrEnum
+from cloudtune.emulator.audit import AuditLog
 from cloudtune.emulator.checkpoint_sync import CheckpointSync
 from cloudtune.emulator.faults import Faults
 from cloudtune.emulator.isolation import Isolation
@@ -46,6 +47,7 @@ class Site:
     faults: Faults
     keeper: Keeper
     scripts: ScriptFolder
+    audit: AuditLog
 
 
 class Cause(StrEnum):

@@ -19,6 +19,7 @@ from werkzeug.serving import BaseWSGIServer, make_server
 
 from cloudtune.emulator.admin import Admin
 from cloudtune.emulator.attempt import Site
+from cloudtune.emulator.audit import AuditLog
 from cloudtune.emulator.client_environment import client_environment
 from cloudtune.emulator.control_plane import ControlPlane
 from cloudtune.emulator.engine import Engine
@@ -122,6 +123,7 @@ class SageMakerEmulator:
         self.isolation = chosen.name
         store, self._faults, self._table = ObjectStore(ACCOUNT_ID), Faults(), JobTable(ACCOUNT_ID)
         scripts = ScriptFolder(folder / "bin")
+        self.audit = AuditLog()
         self._engine = Engine(
             Site(
                 folder / "jobs",
@@ -132,6 +134,7 @@ class SageMakerEmulator:
                 self._faults,
                 self._keeper,
                 scripts,
+                self.audit,
             )
         )
         self._admin = Admin(self._table, self._engine, self._faults, self.health, self._close_soon)
