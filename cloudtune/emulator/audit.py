@@ -18,7 +18,7 @@ _KEPT = 100_000  # in memory
 class AuditLog:
     """An append-only record. Thread-safe.
 
-    Each entry has ``number`` (from 0), ``time`` (real seconds since the epoch) and ``kind``, and the facts of its kind:
+    Each entry has ``number`` (from 0), ``time`` (real seconds since the epoch), ``kind``, and its kind's facts:
 
     - ``call``: ``service``, ``operation``, ``status``, ``error`` (code, or null), ``seconds``
     - ``transition``: ``job``, ``phase``, ``status``, ``service_time``
