@@ -91,3 +91,18 @@ class Faults:
     def fired(self, number: int, job_name: str) -> None:
         with self._lock:
             self._fired[number, job_name] = self._fired.get((number, job_name), 0) + 1
+
+    def capacity_error(self, instance_type: str, spot: bool, job_name: str, attempt: int) -> bool:
+        """Whether the platform has no such instance now. To be asked before each launch of an instance."""
+        del instance_type, spot, job_name, attempt
+        return False
+
+    def internal_error(self, job_name: str, attempt: int) -> float | None:
+        """Service seconds after the attempt's training has begun at which the platform fails; None: it does not."""
+        del job_name, attempt
+        return None
+
+    def checkpoint_upload_lost(self, job_name: str, key: str) -> bool:
+        """Whether the platform silently skips this upload of the object ``key``, as if it had succeeded."""
+        del job_name, key
+        return False
