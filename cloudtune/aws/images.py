@@ -60,6 +60,8 @@ def image_uri(
     if sdk is not None:
         try:
             return _from_sdk(sdk.retrieve, framework, region, instance_type, version, py_version)
+        except FileNotFoundError:  # the SDK has a file for each framework
+            refusal = "the sagemaker SDK knows no such framework"
         except (ValueError, KeyError, NotImplementedError) as error:
             refusal = f"the sagemaker SDK says: {error}"
     return _from_table(framework, region, instance_type, version, py_version, refusal)
@@ -83,16 +85,22 @@ def _from_sdk(
     py_version: str | None,
 ) -> str:
     if framework == "pytorch":
-        py_version = py_version or _PYTORCH.get(_full_version(version))
-    uri = retrieve(
-        framework=framework,
-        region=region,
-        version=version,
-        py_version=py_version,
-        instance_type=instance_type,
-        image_scope="training",
+        version = _full_version(version)
+        py_version = py_version or _PYTORCH.get(version)
+    uri = str(
+        retrieve(
+            framework=framework,
+            region=region,
+            version=version,
+            py_version=py_version,
+            instance_type=instance_type,
+            image_scope="training",
+        )
     )
-    return str(uri)
+    # For AWS Neuron the SDKs know one version, and answer with it whatever was asked for.
+    if version is not None and f":{version}" not in uri:
+        raise ValueError(f"{uri} (asked for {version}).")
+    return uri
 
 
 def _from_table(

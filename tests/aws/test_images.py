@@ -52,7 +52,7 @@ def test_an_installed_sdk_is_asked(name: str, monkeypatch: pytest.MonkeyPatch) -
         asked.append(arguments)
         if arguments["version"] == "2.8.0":
             raise ValueError("Unsupported pytorch version: 2.8.0.")
-        return "from-the-sdk"
+        return f"from-the-sdk:{arguments['version']}"
 
     module = types.ModuleType(name)
     module.retrieve = retrieve  # type: ignore[attr-defined]
@@ -60,7 +60,7 @@ def test_an_installed_sdk_is_asked(name: str, monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setitem(sys.modules, parent, types.ModuleType(parent))
     monkeypatch.setitem(sys.modules, name, module)
     uri = image_uri(region="us-west-2", instance_type="ml.g5.xlarge", version="2.3")
-    assert uri == "from-the-sdk"
+    assert uri == "from-the-sdk:2.3.0"
     assert asked[0]["py_version"] == "py311"
     assert asked[0]["image_scope"] == "training"
     # An SDK that is older than the table.
