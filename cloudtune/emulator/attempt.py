@@ -8,7 +8,6 @@ import math
 import queue
 import secrets
 import threading
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from cloudtune.emulator.ml_folder import (
 )
 from cloudtune.emulator.object_store import LogStore, ObjectStore, StoreFailed
 from cloudtune.emulator.processes import Container, Keeper, SetupFailed
+from cloudtune.emulator.service_clock import ServiceClock
 from cloudtune.emulator.settings import ACCOUNT_ID, Settings
 
 _log = logging.getLogger(__name__)
@@ -48,6 +48,7 @@ class Site:
     keeper: Keeper
     scripts: ScriptFolder
     audit: AuditLog
+    clock: ServiceClock
 
 
 class Cause(StrEnum):
@@ -97,7 +98,7 @@ class Attempt:
         self._name = f"{job.name}-{number}-{secrets.token_hex(4)}"
         self._folder = JobFolder(site.folder / job.region / self._name)
         self._inbox: queue.SimpleQueue[_Request | _Exited] = queue.SimpleQueue()
-        self._began = time.monotonic()
+        self._began = site.clock.now()
         self._training_began = math.inf
         self._cause: Cause | None = None
         self._with_notice = True
@@ -136,7 +137,7 @@ class Attempt:
         return False
 
     def _run(self) -> bool:
-        self._began = time.monotonic()
+        self._began = self._site.clock.now()
         self._job.enter(Phase.downloading)
         try:
             self._prepare()
@@ -200,7 +201,7 @@ class Attempt:
 
     def _accompany(self, container: Container, logs: LogStore) -> int:
         """From the program's start to its end."""
-        self._training_began = time.monotonic()
+        self._training_began = self._site.clock.now()
         self._job.enter(Phase.training)
         stream = logs.new_stream(self._job.name)
         shipper = LogShipper(container.output, logs, stream, self._metrics)
@@ -220,11 +221,10 @@ class Attempt:
     def _watch(self, container: Container) -> None:
         """Returns when the program has ended."""
         while True:
-            now = time.monotonic()
             try:
-                message = self._inbox.get(timeout=max(0.0, min(self._next_deadline() - now, 3600.0)))
+                message = self._inbox.get(timeout=self._site.clock.timeout(self._next_deadline()))
             except queue.Empty:
-                self._on_time(container, time.monotonic())
+                self._on_time(container, self._site.clock.now())
                 continue
             if isinstance(message, _Exited):
                 return
@@ -234,17 +234,14 @@ class Attempt:
         if self._cause is not None:
             return self._kill_at
         rule = self._site.faults.next_interruption(self._job.name) if self._job.is_spot else None
-        interruption = math.inf if rule is None else self._training_began + self._real(rule[1].after_s)
+        interruption = math.inf if rule is None else self._training_began + rule[1].after_s
         return min(self._runtime_ends(), self._wait_ends(), interruption)
 
     def _runtime_ends(self) -> float:
-        return self._began + self._real(self._job.max_runtime_s) - self._job.seconds_used
+        return self._began + self._job.max_runtime_s - self._job.seconds_used
 
     def _wait_ends(self) -> float:
-        return self._job.created_monotonic + self._real(self._job.max_wait_s)
-
-    def _real(self, seconds: float) -> float:
-        return self._site.settings.real(seconds)
+        return self._job.created + self._job.max_wait_s
 
     def _on_time(self, container: Container, now: float) -> None:
         if self._cause is not None:
@@ -257,7 +254,7 @@ class Attempt:
             self._act(_Request(Cause.max_runtime), container)
         elif self._job.is_spot:
             rule = self._site.faults.next_interruption(self._job.name)
-            if rule is not None and now >= self._training_began + self._real(rule[1].after_s):
+            if rule is not None and now >= self._training_began + rule[1].after_s:
                 self._site.faults.fired(rule[0], self._job.name)
                 self._act(_Request(Cause.interrupted, rule[1].notice), container)
 
@@ -271,7 +268,7 @@ class Attempt:
             container.kill()
         elif not was_ending:
             container.terminate()
-            self._kill_at = time.monotonic() + self._real(self._site.settings.stop_grace_s)
+            self._kill_at = self._site.clock.now() + self._site.settings.stop_grace_s
 
     def _take(self, request: _Request) -> bool:
         """Notes why the attempt is to end; False if there is nothing new."""
@@ -333,4 +330,4 @@ class Attempt:
         self._job.fail(reason)
 
     def _account(self) -> None:
-        self._job.add_attempt(time.monotonic() - self._began)
+        self._job.add_attempt(self._site.clock.now() - self._began)

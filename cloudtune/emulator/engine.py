@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import threading
-import time
 
 from cloudtune.emulator.attempt import INTERNAL_ERROR, Attempt, Site
 from cloudtune.emulator.faults import InterruptRule
@@ -12,7 +11,6 @@ from cloudtune.emulator.jobs import JobStatus, Phase, TrainingJob
 from cloudtune.emulator.service_error import invalid
 
 _CLOSE_TIMEOUT_S = 30.0
-_LONG_S = 3600.0  # a lock's timeout must not be infinite
 
 
 class Engine:
@@ -84,12 +82,12 @@ class Engine:
     def _dispatch(self) -> None:
         with self._changed:
             while not self._closed:
-                now = time.monotonic()
+                now = self._site.clock.now()
                 self._give_up_waiting(now)
                 while self._waiting and len(self._running) < self._site.settings.max_parallel_jobs:
                     self._start(self._waiting.pop(0))
                 nearest = min(map(self._wait_ends, self._waiting), default=math.inf)
-                self._changed.wait(timeout=max(0.0, min(nearest - now, _LONG_S)))
+                self._changed.wait(timeout=self._site.clock.timeout(nearest))
 
     def _give_up_waiting(self, now: float) -> None:
         for job in [job for job in self._waiting if self._wait_ends(job) <= now]:
@@ -98,7 +96,7 @@ class Engine:
             job.enter(Phase.max_wait_exceeded)
 
     def _wait_ends(self, job: TrainingJob) -> float:
-        return job.created_monotonic + self._site.settings.real(job.max_wait_s)
+        return job.created + job.max_wait_s
 
     def _start(self, job: TrainingJob) -> None:
         attempt = Attempt(job, job.interruptions, self._site)

@@ -1,15 +1,20 @@
-"""Training jobs as the service knows them: states, transitions, times."""
+"""Training jobs as the service knows them: states, transitions, times, bills."""
 
 from __future__ import annotations
 
 import copy
 import math
 import threading
-import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
-from cloudtune._compat import StrEnum
+from cloudtune.emulator.audit import AuditLog
+from cloudtune.emulator.instances import Cluster, preferences
+from cloudtune.emulator.job_states import FOLLOWERS, MESSAGE, JobStatus, Phase
+from cloudtune.emulator.service_clock import ServiceClock
 from cloudtune.emulator.service_error import JsonObject, ServiceError, not_found
+
+__all__ = ["SPOT_PRICE_SHARE", "JobContext", "JobStatus", "JobTable", "Phase", "TrainingJob"]
 
 #: Billed share of the seconds of a spot job: "savings" are 1 - BillableTime / TrainingTime.
 SPOT_PRICE_SHARE = 0.3
@@ -17,55 +22,21 @@ _MAX_REASON = 1024
 _DEFAULT_MAX_RUNTIME_S = 86_400
 
 
-class JobStatus(StrEnum):
-    in_progress = "InProgress"
-    completed = "Completed"
-    failed = "Failed"
-    stopping = "Stopping"
-    stopped = "Stopped"
+@dataclass
+class JobContext:
+    """What jobs share.
 
-    @property
-    def is_terminal(self) -> bool:
-        return self in (JobStatus.completed, JobStatus.failed, JobStatus.stopped)
+    Args:
+        clock: Dates and durations are its.
+        audit: Learns of each transition and each bill.
+        lock: Held for all that is read and changed: a job's end, its quota and its warm pool change at once.
+        on_end: Called once for each job, lock held, when it has reached its last state.
+    """
 
-
-class Phase(StrEnum):
-    """SecondaryStatus."""
-
-    starting = "Starting"
-    downloading = "Downloading"
-    training = "Training"
-    uploading = "Uploading"
-    interrupted = "Interrupted"
-    stopping = "Stopping"
-    completed = "Completed"
-    failed = "Failed"
-    stopped = "Stopped"
-    max_runtime_exceeded = "MaxRuntimeExceeded"
-    max_wait_exceeded = "MaxWaitTimeExceeded"
-
-
-_STATUS = {
-    Phase.stopping: JobStatus.stopping,
-    Phase.completed: JobStatus.completed,
-    Phase.failed: JobStatus.failed,
-    Phase.stopped: JobStatus.stopped,
-    Phase.max_runtime_exceeded: JobStatus.stopped,
-    Phase.max_wait_exceeded: JobStatus.stopped,
-}
-_MESSAGE = {
-    Phase.starting: "Preparing the instances for training",
-    Phase.downloading: "Downloading input data",
-    Phase.training: "Training image download completed. Training in progress.",
-    Phase.uploading: "Uploading generated training model",
-    Phase.interrupted: "Training job interrupted: the spot instance was taken back",
-    Phase.stopping: "Stopping the training job",
-    Phase.completed: "Training job completed",
-    Phase.failed: "Training job failed",
-    Phase.stopped: "Training job stopped",
-    Phase.max_runtime_exceeded: "Training job runtime exceeded MaxRuntimeInSeconds provided",
-    Phase.max_wait_exceeded: "Training job exceeded MaxWaitTimeInSeconds provided",
-}
+    clock: ServiceClock
+    audit: AuditLog
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    on_end: Callable[[TrainingJob], None] = lambda _: None
 
 
 class TrainingJob:
@@ -75,24 +46,26 @@ class TrainingJob:
         request: A valid CreateTrainingJob request.
         arn: Its resource name.
         region: Where it was created.
+        context: What it shares with others.
     """
 
-    def __init__(self, request: JsonObject, arn: str, region: str) -> None:
+    def __init__(self, request: JsonObject, arn: str, region: str, context: JobContext) -> None:
         self.request = copy.deepcopy(request)
         self.request.setdefault("StoppingCondition", {}).setdefault("MaxRuntimeInSeconds", _DEFAULT_MAX_RUNTIME_S)
         self.name: str = request["TrainingJobName"]
         self.arn = arn
         self.region = region
         self.tags: dict[str, str] = {tag["Key"]: tag["Value"] for tag in self.request.pop("Tags", [])}
-        self.created = time.time()
-        self.created_monotonic = time.monotonic()
-        self._lock = threading.RLock()
-        self._status = JobStatus.in_progress
-        self._phase = Phase.starting
+        self._context = context
+        self._lock = context.lock
+        self.created = context.clock.now()
+        self._phase: Phase | None = None
         self._facts: JsonObject = {"LastModifiedTime": self.created}
         self._transitions: list[JsonObject] = []
+        self._cluster: Cluster = preferences(self.request)[0]
         self._seconds_used = 0.0
         self._interruptions = 0
+        self._retries = 0
         self.enter(Phase.starting)
 
     @property
@@ -101,18 +74,29 @@ class TrainingJob:
 
     @property
     def status(self) -> JobStatus:
-        with self._lock:
-            return self._status
+        return self.phase.status
 
     @property
     def phase(self) -> Phase:
         with self._lock:
-            return self._phase
+            return self._phase or Phase.starting
 
     @property
     def interruptions(self) -> int:
         with self._lock:
             return self._interruptions
+
+    @property
+    def attempt(self) -> int:
+        """Number of the current attempt: 0, and one more after each interruption and each retry."""
+        with self._lock:
+            return self._interruptions + self._retries
+
+    @property
+    def cluster(self) -> Cluster:
+        """The instances it runs on, or is to run on; see :meth:`select`."""
+        with self._lock:
+            return self._cluster
 
     @property
     def seconds_used(self) -> float:
@@ -131,55 +115,133 @@ class TrainingJob:
         return math.inf if wait is None else float(wait)
 
     @property
+    def keep_alive_s(self) -> float:
+        """How long a warm pool is kept after the end; 0: none."""
+        with self._lock:
+            return float(self.request.get("ResourceConfig", {}).get("KeepAlivePeriodInSeconds", 0))
+
+    @property
+    def failure_reason(self) -> str:
+        with self._lock:
+            return str(self._facts.get("FailureReason", ""))
+
+    @property
+    def warm_pool_status(self) -> str | None:
+        with self._lock:
+            status = self._facts.get("WarmPoolStatus", {}).get("Status")
+            return None if status is None else str(status)
+
+    @property
     def output_prefix(self) -> str:
         """S3 URI of the folder of the job's results."""
         return f"{self.request['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{self.name}/output"
 
     def enter(self, phase: Phase, message: str | None = None) -> bool:
         """Records a transition. False, and nothing done, where the job has ended, or is ending and ``phase``
-        would bring it back."""
+        would bring it back.
+
+        Raises:
+            ValueError: ``phase`` never follows the current one: a defect of the caller.
+        """
         with self._lock:
-            status = _STATUS.get(phase, JobStatus.in_progress)
-            if self._status.is_terminal or (self._status is JobStatus.stopping and not status.is_terminal):
+            if self.status.is_terminal or (self.status is JobStatus.stopping and not phase.status.is_terminal):
                 return False
-            now = time.time()
+            if self._phase is not None and phase not in FOLLOWERS[self._phase]:
+                raise ValueError(f"job {self.name}: {phase} does not follow {self._phase}")
+            now = self._context.clock.now()
+            self._count(phase, now)
             if self._transitions:
                 self._transitions[-1].setdefault("EndTime", now)
-            transition = {"Status": phase.value, "StartTime": now, "StatusMessage": message or _MESSAGE[phase]}
-            if status.is_terminal:
-                transition["EndTime"] = now
-                self._finish(now)
-            if phase is Phase.interrupted:
-                self._interruptions += 1
-            if phase is Phase.downloading:
-                self._facts.setdefault("TrainingStartTime", now)
-            self._transitions.append(transition)
-            self._status, self._phase = status, phase
+            self._transitions.append(
+                {"Status": phase.value, "StartTime": now, "StatusMessage": message or MESSAGE[phase]}
+            )
+            self._phase = phase
             self._facts["LastModifiedTime"] = now
+            self._context.audit.record(
+                "transition", job=self.name, phase=phase.value, status=phase.status.value, service_time=now
+            )
+            if phase.status.is_terminal:
+                self._transitions[-1]["EndTime"] = now
+                self._finish(now)
+                self._context.on_end(self)
             return True
+
+    def _count(self, phase: Phase, now: float) -> None:
+        if phase is Phase.interrupted:
+            self._interruptions += 1
+        elif phase is Phase.restarting:
+            self._retries += 1
+        elif phase is Phase.downloading:
+            self._facts.setdefault("TrainingStartTime", now)
 
     def _finish(self, now: float) -> None:
         if "TrainingStartTime" not in self._facts:
             return
-        used = max(1, round(self._seconds_used))
         share = SPOT_PRICE_SHARE if self.is_spot else 1.0
         self._facts["TrainingEndTime"] = now
-        self._facts["TrainingTimeInSeconds"] = used
-        self._facts["BillableTimeInSeconds"] = max(1, math.ceil(used * share))
+        self._facts["TrainingTimeInSeconds"] = max(1, round(self._seconds_used))
+        self._facts["BillableTimeInSeconds"] = max(1, round(self._seconds_used * share))
+
+    def say(self, message: str) -> None:
+        """Replaces the current transition's StatusMessage."""
+        with self._lock:
+            if not self.status.is_terminal:
+                self._transitions[-1]["StatusMessage"] = message
 
     def fail(self, reason: str) -> bool:
-        """Ends the job as Failed."""
+        """Ends the job as Failed, also one that is being stopped."""
         with self._lock:
-            if self._status.is_terminal:
+            if self.status.is_terminal:
                 return False
             self._facts["FailureReason"] = reason[:_MAX_REASON]
-            self._status = JobStatus.in_progress  # also a job that was being stopped may fail
             return self.enter(Phase.failed)
 
+    def restart(self) -> bool:
+        """After an internal error of the platform: whether the job's RetryStrategy grants another attempt, and
+        nobody has asked for its end."""
+        with self._lock:
+            granted = self.request.get("RetryStrategy", {}).get("MaximumRetryAttempts", 0)
+            return self._retries < granted and self.enter(Phase.restarting)
+
     def add_attempt(self, seconds: float) -> None:
-        """Counts the duration of an attempt that has ended."""
+        """Counts and bills the duration of an attempt that has ended, in service seconds."""
         with self._lock:
             self._seconds_used += seconds
+            share = SPOT_PRICE_SHARE if self.is_spot else 1.0
+            self._bill("training", seconds, seconds * share)
+
+    def _bill(self, what: str, seconds: float, billable_seconds: float) -> None:
+        self._context.audit.record(
+            "billed",
+            job=self.name,
+            what=what,
+            attempt=self.attempt,
+            seconds=seconds,
+            billable_seconds=billable_seconds,
+            instances=[{"instance_type": kind, "instance_count": count} for kind, count in self._cluster],
+            spot=self.is_spot,
+        )
+
+    def select(self, cluster: Cluster) -> None:
+        """Notes on which of its preferences it runs."""
+        with self._lock:
+            self._cluster = cluster
+            if "InstancePreferences" in self.request["ResourceConfig"]:
+                (kind, count), *_ = cluster
+                chosen = {"SelectedInstanceType": kind, "SelectedInstanceCount": count}
+                self.request["ResourceConfig"] = {**self.request["ResourceConfig"], **chosen}
+
+    def set_warm_pool(self, status: str, retained_s: float | None = None, reused_by: str | None = None) -> None:
+        """Notes what became of its warm pool; ``retained_s``, once it has ended, is billed."""
+        with self._lock:
+            found: JsonObject = {"Status": status}
+            if retained_s is not None:
+                found["ResourceRetainedBillableTimeInSeconds"] = round(retained_s)
+                self._bill("warm_pool", retained_s, retained_s)
+            if reused_by is not None:
+                found["ReusedByJob"] = reused_by
+            self._facts["WarmPoolStatus"] = found
+            self._facts["LastModifiedTime"] = self._context.clock.now()
 
     def set_result(self, model_uri: str | None, metrics: list[JsonObject]) -> None:
         with self._lock:
@@ -196,7 +258,7 @@ class TrainingJob:
                     self.request.setdefault(name, {}).update(value)
                 else:
                     self.request[name] = value
-            self._facts["LastModifiedTime"] = time.time()
+            self._facts["LastModifiedTime"] = self._context.clock.now()
 
     def describe(self) -> JsonObject:
         """Everything that is known, by the service's names; with ``Tags``."""
@@ -209,8 +271,8 @@ class TrainingJob:
                     "ModelArtifacts": {"S3ModelArtifacts": ""},
                     **self.request,
                     "TrainingJobArn": self.arn,
-                    "TrainingJobStatus": self._status.value,
-                    "SecondaryStatus": self._phase.value,
+                    "TrainingJobStatus": self.status.value,
+                    "SecondaryStatus": self.phase.value,
                     "CreationTime": self.created,
                     "SecondaryStatusTransitions": self._transitions,
                     **self._facts,
@@ -231,12 +293,18 @@ class TrainingJob:
 
 
 class JobTable:
-    """All training jobs, unique per region and name. Thread-safe."""
+    """All training jobs, unique per region and name. Thread-safe.
 
-    def __init__(self, account_id: str) -> None:
+    Args:
+        account_id: Part of the resource names.
+        context: What the jobs share.
+    """
+
+    def __init__(self, account_id: str, context: JobContext) -> None:
         self._account_id = account_id
         self._jobs: dict[tuple[str, str], TrainingJob] = {}
-        self._lock = threading.Lock()
+        self.context = context
+        self._lock = context.lock
 
     def arn(self, region: str, name: str) -> str:
         return f"arn:aws:sagemaker:{region}:{self._account_id}:training-job/{name}"
@@ -245,15 +313,20 @@ class JobTable:
         """Raises ServiceError ``ResourceInUse`` for a name that exists."""
         name = request["TrainingJobName"]
         with self._lock:
+            self.check_free(region, name)
+            job = TrainingJob(request, self.arn(region, name), region, self.context)
+            self._jobs[region, name] = job
+            return job
+
+    def check_free(self, region: str, name: str) -> None:
+        """Raises ServiceError ``ResourceInUse`` for a name that exists."""
+        with self._lock:
             if (region, name) in self._jobs:
                 raise ServiceError(
                     "ResourceInUse",
                     "Training job names must be unique within an AWS account and region, and a training job with "
                     f"this name already exists ({self.arn(region, name)})",
                 )
-            job = TrainingJob(request, self.arn(region, name), region)
-            self._jobs[region, name] = job
-            return job
 
     def get(self, region: str, name: str) -> TrainingJob:
         """Raises ServiceError if there is none."""

@@ -27,10 +27,11 @@ from cloudtune.emulator.faults import Faults, InterruptRule
 from cloudtune.emulator.iam import ensure_role
 from cloudtune.emulator.isolation import check_choice, choose
 from cloudtune.emulator.job_environment import ScriptFolder
-from cloudtune.emulator.jobs import JobTable
+from cloudtune.emulator.jobs import JobContext, JobTable
 from cloudtune.emulator.middleware import Middleware
 from cloudtune.emulator.object_store import ObjectStore
 from cloudtune.emulator.processes import Keeper
+from cloudtune.emulator.service_clock import ServiceClock
 from cloudtune.emulator.service_error import JsonObject, ServiceError
 from cloudtune.emulator.settings import ACCOUNT_ID, DEFAULT_REGION, DEFAULT_ROLE, Settings
 from cloudtune.errors import SpecError
@@ -60,8 +61,8 @@ class SageMakerEmulator:
         state_dir: Folder for the jobs' files while they run. None: a temporary one, removed at the end.
         max_parallel_jobs: Jobs that run at once, the others wait. Default: half of the cores, at least one.
         isolation: ``root`` or ``user`` namespaces, ``none``, or ``auto``: the strongest that works here.
-        stop_grace_s: Seconds between SIGTERM and SIGKILL when a job is stopped.
-        time_scale: How many times faster the service's limits and waits pass (see :class:`Settings`).
+        stop_grace_s: Service seconds between SIGTERM and SIGKILL when a job is stopped.
+        time_scale: How many times faster than real time the service's time passes (see :class:`ServiceClock`).
 
     Raises:
         SpecError: For arguments out of range.
@@ -87,18 +88,14 @@ class SageMakerEmulator:
             raise SpecError(f"max_parallel_jobs={max_parallel_jobs} lets no job run.", "Give 1 or more.")
         if not (stop_grace_s >= 0 and math.isfinite(stop_grace_s)):
             raise SpecError(f"stop_grace_s={stop_grace_s} is out of range.", "Give seconds, 0 or more.")
-        if not (time_scale > 0 and math.isfinite(time_scale)):
-            raise SpecError(
-                f"time_scale={time_scale} is out of range.", "Give 1 for real time, 60 for a minute a second."
-            )
         self._port = port
         self._state_dir = None if state_dir is None else Path(state_dir).absolute()
         self._isolation = isolation
         self._settings = Settings(
             max_parallel_jobs or max(1, (os.cpu_count() or 1) // 2),
             stop_grace_s=stop_grace_s,
-            time_scale=time_scale,
         )
+        self._clock = ServiceClock(time_scale)
         self._closing = threading.Lock()
         self._closed = threading.Event()
         self._server: BaseWSGIServer | None = None
@@ -121,9 +118,10 @@ class SageMakerEmulator:
             self._keeper.close()
             raise
         self.isolation = chosen.name
-        store, self._faults, self._table = ObjectStore(ACCOUNT_ID), Faults(), JobTable(ACCOUNT_ID)
+        store, self._faults = ObjectStore(ACCOUNT_ID), Faults()
         scripts = ScriptFolder(folder / "bin")
         self.audit = AuditLog()
+        self._table = JobTable(ACCOUNT_ID, JobContext(self._clock, self.audit))
         self._engine = Engine(
             Site(
                 folder / "jobs",
@@ -135,6 +133,7 @@ class SageMakerEmulator:
                 self._keeper,
                 scripts,
                 self.audit,
+                self._clock,
             )
         )
         self._admin = Admin(self._table, self._engine, self._faults, self.health, self._close_soon)

@@ -14,17 +14,10 @@ class Settings:
     """
     Args:
         max_parallel_jobs: Jobs that run at once; the others wait in ``Starting``.
-        stop_grace_s: Between SIGTERM and SIGKILL, in the service's seconds.
-        time_scale: Seconds of the service that pass in one real second, for the limits and waits that the service
-            imposes (grace, MaxRuntime, MaxWait, interruption rules). Times that are reported are real.
+        stop_grace_s: Between SIGTERM and SIGKILL, in service seconds.
         checkpoint_interval_s: Real seconds between two rounds of checkpoint uploads.
     """
 
     max_parallel_jobs: int
     stop_grace_s: float = 120.0
-    time_scale: float = 1.0
     checkpoint_interval_s: float = 0.5
-
-    def real(self, seconds: float) -> float:
-        """Real seconds that ``seconds`` of the service take."""
-        return seconds / self.time_scale
