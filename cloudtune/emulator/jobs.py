@@ -20,6 +20,8 @@ __all__ = ["SPOT_PRICE_SHARE", "JobContext", "JobStatus", "JobTable", "Phase", "
 SPOT_PRICE_SHARE = 0.3
 _MAX_REASON = 1024
 _DEFAULT_MAX_RUNTIME_S = 86_400
+_MAX_TAGS = 50
+_SUMMARIZED_FACTS = ("TrainingEndTime", "WarmPoolStatus")
 
 
 @dataclass
@@ -254,31 +256,46 @@ class TrainingJob:
         """Merges the members of an UpdateTrainingJob request."""
         with self._lock:
             for name, value in changes.items():
-                if isinstance(value, dict):
-                    self.request.setdefault(name, {}).update(value)
-                else:
-                    self.request[name] = value
+                # Replaced, never changed: see view().
+                merged = {**self.request.get(name, {}), **value} if isinstance(value, dict) else value
+                self.request = {**self.request, name: merged}
             self._facts["LastModifiedTime"] = self._context.clock.now()
 
     def describe(self) -> JsonObject:
         """Everything that is known, by the service's names; with ``Tags``."""
+        return copy.deepcopy(self.view())
+
+    def view(self) -> JsonObject:
+        """Like :meth:`describe`, not copied: for reading only."""
         with self._lock:
-            return copy.deepcopy(
-                {
-                    "EnableNetworkIsolation": False,
-                    "EnableInterContainerTrafficEncryption": False,
-                    "EnableManagedSpotTraining": False,
-                    "ModelArtifacts": {"S3ModelArtifacts": ""},
-                    **self.request,
-                    "TrainingJobArn": self.arn,
-                    "TrainingJobStatus": self.status.value,
-                    "SecondaryStatus": self.phase.value,
-                    "CreationTime": self.created,
-                    "SecondaryStatusTransitions": self._transitions,
-                    **self._facts,
-                    "Tags": [{"Key": key, "Value": value} for key, value in self.tags.items()],
-                }
-            )
+            return {
+                "EnableNetworkIsolation": False,
+                "EnableInterContainerTrafficEncryption": False,
+                "EnableManagedSpotTraining": False,
+                "ModelArtifacts": {"S3ModelArtifacts": ""},
+                **self.request,
+                "TrainingJobArn": self.arn,
+                "TrainingJobStatus": self.status.value,
+                "SecondaryStatus": self.phase.value,
+                "CreationTime": self.created,
+                "SecondaryStatusTransitions": [dict(transition) for transition in self._transitions],
+                **self._facts,
+                "Tags": [{"Key": key, "Value": value} for key, value in self.tags.items()],
+            }
+
+    def summary(self) -> JsonObject:
+        """What ListTrainingJobs tells of it; for reading only."""
+        with self._lock:
+            found = {
+                "TrainingJobName": self.name,
+                "TrainingJobArn": self.arn,
+                "CreationTime": self.created,
+                "LastModifiedTime": self._facts["LastModifiedTime"],
+                "TrainingJobStatus": self.status.value,
+                "SecondaryStatus": self.phase.value,
+            }
+            found |= {name: self._facts[name] for name in _SUMMARIZED_FACTS if name in self._facts}
+            return found
 
     def set_tags(self, tags: Iterable[JsonObject], remove: Iterable[str] = ()) -> list[JsonObject]:
         """Adds or replaces ``tags``, drops the keys in ``remove``; returns all."""
@@ -286,8 +303,12 @@ class TrainingJob:
             wanted = {**self.tags, **{tag["Key"]: tag["Value"] for tag in tags}}
             for key in remove:
                 wanted.pop(key, None)
-            if len(wanted) > 50:
-                raise ServiceError("ResourceLimitExceeded", "The maximum number of tags of a resource is 50.")
+            if len(wanted) > _MAX_TAGS:
+                raise ServiceError(
+                    "ResourceLimitExceeded",
+                    f"The maximum number of tags of a resource is {_MAX_TAGS}.",
+                    rule="tags.limit",
+                )
             self.tags = wanted
             return [{"Key": key, "Value": value} for key, value in wanted.items()]
 
@@ -326,6 +347,7 @@ class JobTable:
                     "ResourceInUse",
                     "Training job names must be unique within an AWS account and region, and a training job with "
                     f"this name already exists ({self.arn(region, name)})",
+                    rule="create.name.unique",
                 )
 
     def get(self, region: str, name: str) -> TrainingJob:
