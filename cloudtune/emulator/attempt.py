@@ -2,53 +2,29 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import math
 import queue
 import secrets
-import threading
 from dataclasses import dataclass
-from pathlib import Path
 
 from cloudtune._compat import StrEnum
-from cloudtune.emulator.audit import AuditLog
-from cloudtune.emulator.checkpoint_sync import CheckpointSync
-from cloudtune.emulator.faults import Faults
-from cloudtune.emulator.isolation import Isolation
-from cloudtune.emulator.job_environment import ScriptFolder, job_environment, make_interpreter, relocated
+from cloudtune.emulator.artifacts import upload_results
+from cloudtune.emulator.hosts import hosts_of
+from cloudtune.emulator.instance import Instance
+from cloudtune.emulator.job_environment import program_of
 from cloudtune.emulator.jobs import JobStatus, Phase, TrainingJob
-from cloudtune.emulator.log_shipper import LogShipper, MetricExtractor
-from cloudtune.emulator.ml_folder import (
-    JobFolder,
-    checkpoint_folder,
-    download_channels,
-    upload_results,
-    write_configuration,
-)
-from cloudtune.emulator.object_store import LogStore, ObjectStore, StoreFailed
-from cloudtune.emulator.processes import Container, Keeper, SetupFailed
-from cloudtune.emulator.service_clock import ServiceClock
-from cloudtune.emulator.settings import ACCOUNT_ID, Settings
+from cloudtune.emulator.log_shipper import MetricExtractor
+from cloudtune.emulator.ml_folder import JobFolder
+from cloudtune.emulator.object_store import StoreFailed
+from cloudtune.emulator.processes import SetupFailed
+from cloudtune.emulator.site import Site
+
+__all__ = ["INTERNAL_ERROR", "Attempt", "Site"]
 
 _log = logging.getLogger(__name__)
 INTERNAL_ERROR = "InternalServerError: We encountered an internal error. Please try again."
-
-
-@dataclass(frozen=True)
-class Site:
-    """What all attempts share."""
-
-    folder: Path  # of all jobs
-    endpoint_url: str
-    store: ObjectStore
-    isolation: Isolation
-    settings: Settings
-    faults: Faults
-    keeper: Keeper
-    scripts: ScriptFolder
-    audit: AuditLog
-    clock: ServiceClock
+_MAX_REASON = 1024
 
 
 class Cause(StrEnum):
@@ -58,6 +34,7 @@ class Cause(StrEnum):
     max_runtime = "max_runtime"
     max_wait = "max_wait"
     stopped = "stopped"
+    internal_error = "internal_error"
     aborted = "aborted"
 
     @property
@@ -78,12 +55,28 @@ class _Request:
     notice: bool = True
 
 
+@dataclass(frozen=True)
+class Exit:
+    """How a host's program failed: its exit code, and what it wrote to ``/opt/ml/output/failure``."""
+
+    code: int
+    text: str
+
+    def reason(self) -> str:
+        """FailureReason."""
+        suffix = f", exit code: {self.code}"
+        room = _MAX_REASON - len("AlgorithmError: ") - len(suffix)
+        return f"AlgorithmError: {self.text[:room]}{suffix}"
+
+
+@dataclass(frozen=True)
 class _Exited:
-    pass
+    instance: Instance
 
 
 class Attempt:
-    """Runs the job once. :meth:`run` belongs to one thread; the other methods may be called from any.
+    """Runs the job once, on all its hosts. :meth:`run` belongs to one thread; the other methods may be called from
+    any.
 
     Args:
         job: What to run.
@@ -93,6 +86,7 @@ class Attempt:
 
     def __init__(self, job: TrainingJob, number: int, site: Site) -> None:
         self._job = job
+        self._number = number
         self._site = site
         # A name may be used again while its last job is still being cleaned up.
         self._name = f"{job.name}-{number}-{secrets.token_hex(4)}"
@@ -104,7 +98,10 @@ class Attempt:
         self._with_notice = True
         self._kill_at = math.inf
         self._metrics = MetricExtractor(job.request["AlgorithmSpecification"].get("MetricDefinitions", []))
-        self._sync: CheckpointSync | None = None
+        self._instances = [
+            Instance(job, host, JobFolder(self._folder.root / host.name), site)
+            for host in hosts_of(job.request, job.cluster)
+        ]
 
     def stop(self) -> None:
         self._inbox.put(_Request(Cause.stopped))
@@ -121,30 +118,32 @@ class Attempt:
         self._inbox.put(_Request(None))
 
     def run(self) -> bool:
-        """Returns whether the job was interrupted and has to run again."""
+        """Returns whether the job has to run again: it was interrupted, or is to be tried again."""
         try:
             return self._run()
         except (StoreFailed, SetupFailed) as error:
             _log.error("job %s: %s", self._job.name, error)
-            self._fail(INTERNAL_ERROR)
+            return self._platform_failed()
         except Exception:  # noqa: BLE001 - a defect here is the service's internal error, not the end of the service
             _log.exception("job %s", self._job.name)
-            self._fail(INTERNAL_ERROR)
+            return self._platform_failed()
         finally:
-            if self._sync is not None:
-                self._sync.finish(complete=False)
+            for instance in self._instances:
+                instance.end_sync(complete=False)
             self._folder.remove()
-        return False
 
     def _run(self) -> bool:
         self._began = self._site.clock.now()
         self._job.enter(Phase.downloading)
+        addresses = self._site.addresses.take(len(self._instances))
+        hosts = [instance.host for instance in self._instances]
         try:
-            self._prepare()
+            for instance in self._instances:
+                instance.prepare(hosts, addresses)
         except StoreFailed as error:
             self._fail(f"ClientError: Data download failed: {error}")
             return False
-        program = self._program()
+        program = program_of(self._job.request, self._site.scripts)
         if program is None:
             self._fail(
                 "ClientError: The emulator runs no container images. Give a ContainerEntrypoint, or install the "
@@ -152,90 +151,50 @@ class Attempt:
             )
             return False
         self._read_inbox()
-        return self._conclude(self._train(program) if self._cause is None else 0)
+        return self._conclude(self._train(program) if self._cause is None else None)
 
-    def _prepare(self) -> None:
-        request, folder = self._job.request, self._folder
-        folder.create()
-        root = self._site.isolation.ml_root(folder)
-        parameters = {key: relocated(value, root) for key, value in request.get("HyperParameters", {}).items()}
-        write_configuration(folder, request, parameters)
-        download_channels(folder, request, self._site.store)
-        if "CheckpointConfig" in request:
-            self._sync = CheckpointSync(
-                self._site.store,
-                request["CheckpointConfig"]["S3Uri"],
-                checkpoint_folder(folder, request),
-                self._site.settings.checkpoint_interval_s,
-            )
-            self._sync.restore()
-
-    def _program(self) -> list[str] | None:
-        """The job's command; None if there is nothing to run."""
-        algorithm = self._job.request["AlgorithmSpecification"]
-        entrypoint = algorithm.get("ContainerEntrypoint")
-        if entrypoint is None:
-            if importlib.util.find_spec("sagemaker_training") is None:
-                return None
-            entrypoint = ["train"]
-        root = self._site.isolation.ml_root(self._folder)
-        return [relocated(part, root) for part in [*entrypoint, *algorithm.get("ContainerArguments", [])]]
-
-    def _train(self, program: list[str]) -> int:
-        """Runs the program to its end; returns its exit code."""
-        site = self._site
-        logs = LogStore(ACCOUNT_ID, self._job.region)
-        executables = f"{make_interpreter(self._folder)}:{site.scripts.path}"
-        container = Container.start(
-            site.isolation.command(self._folder, program),
-            job_environment(self._job, self._folder, site.isolation, executables, site.endpoint_url),
-            self._name,
-            site.isolation.first_process,
-            site.keeper,
-        )
+    def _train(self, program: list[str]) -> Exit | None:
+        """Runs the program to its end; returns how it failed."""
         try:
-            return self._accompany(container, logs)
+            for instance in self._instances:
+                instance.start(program, f"{self._name}:{instance.host.name}", self._ended)
+            self._training_began = self._site.clock.now()
+            self._job.enter(Phase.training)
+            for instance in self._instances:
+                instance.accompany(self._metrics)
+            return self._watch()
         finally:  # whatever goes wrong here, nothing of the job is left
-            container.reap()
-            container.close()
+            for instance in self._instances:
+                instance.end()
 
-    def _accompany(self, container: Container, logs: LogStore) -> int:
-        """From the program's start to its end."""
-        self._training_began = self._site.clock.now()
-        self._job.enter(Phase.training)
-        stream = logs.new_stream(self._job.name)
-        shipper = LogShipper(container.output, logs, stream, self._metrics)
-        shipper.start()
-        if self._sync is not None:
-            self._sync.start()
-        threading.Thread(target=self._await_exit, args=(container,), name="await-exit", daemon=True).start()
-        self._watch(container)
-        code = container.reap()
-        shipper.finish()
-        return code
+    def _ended(self, instance: Instance) -> None:
+        self._inbox.put(_Exited(instance))
 
-    def _await_exit(self, container: Container) -> None:
-        container.wait_end()
-        self._inbox.put(_Exited())
-
-    def _watch(self, container: Container) -> None:
-        """Returns when the program has ended."""
-        while True:
+    def _watch(self) -> Exit | None:
+        """Returns when the program has ended on all hosts: how it failed on the first that did."""
+        running = len(self._instances)
+        failed: Exit | None = None
+        while running:
             try:
                 message = self._inbox.get(timeout=self._site.clock.timeout(self._next_deadline()))
             except queue.Empty:
-                self._on_time(container, self._site.clock.now())
+                self._on_time(self._site.clock.now())
                 continue
-            if isinstance(message, _Exited):
-                return
-            self._act(message, container)
+            if isinstance(message, _Request):
+                self._act(message)
+                continue
+            running -= 1
+            code = message.instance.end()
+            if code != 0 and failed is None:
+                failed = Exit(code, message.instance.folder.read_failure())
+                if self._cause is None:  # nobody waits for the hosts that are left
+                    self._kill()
+        return failed
 
     def _next_deadline(self) -> float:
         if self._cause is not None:
             return self._kill_at
-        rule = self._site.faults.next_interruption(self._job.name) if self._job.is_spot else None
-        interruption = math.inf if rule is None else self._training_began + rule[1].after_s
-        return min(self._runtime_ends(), self._wait_ends(), interruption)
+        return min(self._runtime_ends(), self._wait_ends(), self._interruption()[0], self._internal_error())
 
     def _runtime_ends(self) -> float:
         return self._began + self._job.max_runtime_s - self._job.seconds_used
@@ -243,32 +202,50 @@ class Attempt:
     def _wait_ends(self) -> float:
         return self._job.created + self._job.max_wait_s
 
-    def _on_time(self, container: Container, now: float) -> None:
+    def _interruption(self) -> tuple[float, int, bool]:
+        """When a rule takes the instances away, the rule's number, and whether with notice."""
+        rule = self._site.faults.next_interruption(self._job.name) if self._job.is_spot else None
+        if rule is None:
+            return math.inf, -1, False
+        return self._training_began + rule[1].after_s, rule[0], rule[1].notice
+
+    def _internal_error(self) -> float:
+        after_s = self._site.faults.internal_error(self._job.name, self._number)
+        return math.inf if after_s is None else self._training_began + after_s
+
+    def _on_time(self, now: float) -> None:
         if self._cause is not None:
             if now >= self._kill_at:
                 self._kill_at = math.inf
-                container.kill()
-        elif now >= self._wait_ends():
-            self._act(_Request(Cause.max_wait), container)
+                self._kill()
+            return
+        interrupted_at, rule, notice = self._interruption()
+        if now >= self._wait_ends():
+            self._act(_Request(Cause.max_wait))
         elif now >= self._runtime_ends():
-            self._act(_Request(Cause.max_runtime), container)
-        elif self._job.is_spot:
-            rule = self._site.faults.next_interruption(self._job.name)
-            if rule is not None and now >= self._training_began + rule[1].after_s:
-                self._site.faults.fired(rule[0], self._job.name)
-                self._act(_Request(Cause.interrupted, rule[1].notice), container)
+            self._act(_Request(Cause.max_runtime))
+        elif now >= interrupted_at:
+            self._site.faults.fired(rule, self._job.name)
+            self._act(_Request(Cause.interrupted, notice))
+        elif now >= self._internal_error():
+            self._act(_Request(Cause.internal_error, notice=False))
 
-    def _act(self, request: _Request, container: Container) -> None:
+    def _act(self, request: _Request) -> None:
         was_ending = self._cause is not None
         if not self._take(request):
             return
         if self._cause in _LAST_PHASE:
             self._job.enter(Phase.stopping)
         if not request.notice:
-            container.kill()
+            self._kill()
         elif not was_ending:
-            container.terminate()
+            for instance in self._instances:
+                instance.terminate()
             self._kill_at = self._site.clock.now() + self._site.settings.stop_grace_s
+
+    def _kill(self) -> None:
+        for instance in self._instances:
+            instance.kill()
 
     def _take(self, request: _Request) -> bool:
         """Notes why the attempt is to end; False if there is nothing new."""
@@ -289,19 +266,21 @@ class Attempt:
             if isinstance(message, _Request):
                 self._take(message)
 
-    def _conclude(self, code: int) -> bool:
+    def _conclude(self, failed: Exit | None) -> bool:
         """From the end of the program to the end of the attempt."""
         cause = self._cause
-        trained = math.isfinite(self._training_began)
-        if self._sync is not None and trained:
-            self._sync.finish(complete=cause is None or (self._with_notice and cause is not Cause.aborted))
+        if math.isfinite(self._training_began):
+            for instance in self._instances:
+                instance.end_sync(complete=cause is None or self._with_notice)
+        if cause is Cause.internal_error:
+            return self._platform_failed()
         if cause in (Cause.interrupted, Cause.aborted):
             self._account()
             if cause is Cause.interrupted:
                 self._job.enter(Phase.interrupted)
             return cause is Cause.interrupted
-        if cause is None and code != 0:
-            self._fail(f"AlgorithmError: {self._failure_text(code)}")
+        if cause is None and failed is not None:
+            self._fail(failed.reason())
             return False
         self._job.enter(Phase.uploading)
         try:
@@ -317,12 +296,16 @@ class Attempt:
 
     def _upload(self) -> str | None:
         compressed = self._job.request["OutputDataConfig"].get("CompressionType", "GZIP") == "GZIP"
-        return upload_results(self._folder, self._job.output_prefix, compressed, self._site.store)
+        folders = [instance.folder for instance in self._instances]
+        return upload_results(folders, self._job.output_prefix, compressed, self._site.store)
 
-    def _failure_text(self, code: int) -> str:
-        suffix = f", exit code: {code}"
-        room = 1024 - len("AlgorithmError: ") - len(suffix)
-        return self._folder.read_failure()[:room] + suffix
+    def _platform_failed(self) -> bool:
+        """Ends the attempt with the service's internal error; True where the job is to be tried again."""
+        if self._job.restart():
+            self._account()
+            return True
+        self._fail(INTERNAL_ERROR)
+        return False
 
     def _fail(self, reason: str) -> None:
         self._job.set_result(None, self._metrics.final())

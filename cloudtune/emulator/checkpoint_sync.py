@@ -12,7 +12,8 @@ import threading
 import time
 from pathlib import Path
 
-from cloudtune.emulator.ml_folder import download_prefix, regular_files
+from cloudtune.emulator.channels import download, prefix_parts
+from cloudtune.emulator.ml_folder import regular_files
 from cloudtune.emulator.object_store import ObjectStore, StoreFailed, is_legal_key, split_uri
 
 _log = logging.getLogger(__name__)
@@ -48,7 +49,8 @@ class CheckpointSync:
     def restore(self) -> None:
         """Copies the prefix into the folder. Raises StoreFailed."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        download_prefix(self._store, f"s3://{self._bucket}/{self._prefix}", self._folder)
+        parts = prefix_parts(self._store, f"s3://{self._bucket}/{self._prefix}")
+        download(self._store, parts, self._folder)
         for path in regular_files(self._folder):
             self._uploaded[self._name(path)] = _version(path.stat())
 

@@ -9,16 +9,19 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import site
 import sys
 import venv
 from collections.abc import Mapping
 from pathlib import Path
 
+from cloudtune.emulator.hosts import Host
 from cloudtune.emulator.isolation import Isolation
 from cloudtune.emulator.jobs import TrainingJob
 from cloudtune.emulator.ml_folder import JobFolder
 from cloudtune.emulator.rules import ML_ROOT
+from cloudtune.emulator.service_error import JsonObject
 
 _ML_ROOT = re.compile(re.escape(ML_ROOT) + r"(?![\w.-])")
 _DUMMY_KEY = "testing"
@@ -74,9 +77,9 @@ def make_interpreter(folder: JobFolder) -> Path:
 
 
 def job_environment(
-    job: TrainingJob, folder: JobFolder, isolation: Isolation, executables: str, endpoint_url: str
+    job: TrainingJob, host: Host, folder: JobFolder, isolation: Isolation, executables: str, endpoint_url: str
 ) -> dict[str, str]:
-    """The whole environment of a job's program.
+    """The whole environment of a job's program on ``host``.
 
     Args:
         executables: Folders that ``PATH`` begins with, separated by colons.
@@ -88,7 +91,7 @@ def job_environment(
         "PATH": f"{executables}:{os.environ.get('PATH', _SYSTEM_PATH)}",
         "HOME": str(folder.work),
         "TMPDIR": str(folder.tmp),
-        "HOSTNAME": "algo-1",
+        "HOSTNAME": host.name,
         "PYTHONUNBUFFERED": "1",
         "NO_PROXY": "127.0.0.1,localhost",
         "no_proxy": "127.0.0.1,localhost",
@@ -107,6 +110,21 @@ def job_environment(
         environment |= {"CLOUDTUNE_ML_ROOT": root, "SAGEMAKER_BASE_DIR": root, "SM_STUDIO_LOCAL_MODE": "true"}
     own = {name: relocated(value, root) for name, value in job.request.get("Environment", {}).items()}
     return environment | own
+
+
+def program_of(request: JsonObject, scripts: ScriptFolder) -> list[str] | None:
+    """The job's command; None if there is nothing to run.
+
+    Without an entrypoint the service runs ``train`` in the image: here the training toolkit's, or any other of
+    that name that the emulator finds on its ``PATH``.
+    """
+    algorithm = request["AlgorithmSpecification"]
+    entrypoint = algorithm.get("ContainerEntrypoint")
+    if entrypoint is None:
+        if shutil.which("train", path=f"{scripts.path}:{os.environ.get('PATH', _SYSTEM_PATH)}") is None:
+            return None
+        entrypoint = ["train"]
+    return [*entrypoint, *algorithm.get("ContainerArguments", [])]
 
 
 def pip_settings(environment: Mapping[str, str]) -> dict[str, str]:

@@ -12,12 +12,13 @@ from typing import Any
 import regex
 
 from cloudtune.emulator.object_store import LogStore, StoreFailed
-from cloudtune.emulator.processes import readable
 from cloudtune.emulator.service_error import JsonObject
+from cloudtune.emulator.shared_threads import SharedThreads
 
 _log = logging.getLogger(__name__)
 _FLUSH_S = 0.2
 _DRAIN_S = 0.5  # without output after the end, where somebody still holds the pipe
+_FINISH_TIMEOUT_S = 120.0
 _READ_BYTES = 1 << 16
 _MAX_EVENT_BYTES = 250_000
 _MAX_BATCH_EVENTS = 10_000
@@ -25,23 +26,30 @@ _MAX_BATCH_EVENTS = 10_000
 _MAX_LOG_BYTES = 512 << 20
 _EVENT_BYTES = 400
 _MATCH_TIMEOUT_S = 0.2
+_MATCH_TIMEOUTS = 3  # after which a pattern is given up: the thread that searches is everybody's
 
 
 class MetricExtractor:
-    """The newest value of each of a job's metric definitions."""
+    """The newest value of each of a job's metric definitions. Belongs to one thread at a time."""
 
     def __init__(self, definitions: list[JsonObject]) -> None:
         self._patterns: list[tuple[str, Any]] = [
             (item["Name"], regex.compile(item["Regex"])) for item in definitions
         ]
+        self._timeouts: dict[str, int] = {}
         self._latest: dict[str, JsonObject] = {}
 
     def scan(self, line: str) -> None:
         for name, pattern in self._patterns:
+            if self._timeouts.get(name, 0) >= _MATCH_TIMEOUTS:
+                continue
             try:
                 found = pattern.search(line, timeout=_MATCH_TIMEOUT_S)
                 value = float(found[1]) if found else math.nan
-            except (TimeoutError, IndexError, TypeError, ValueError):
+            except TimeoutError:
+                self._timeouts[name] = self._timeouts.get(name, 0) + 1
+                continue
+            except (IndexError, TypeError, ValueError):
                 continue
             if math.isfinite(value):
                 self._latest[name] = {"MetricName": name, "Value": value, "Timestamp": time.time()}
@@ -52,54 +60,69 @@ class MetricExtractor:
 
 
 class LogShipper:
-    """Reads one attempt's output in a thread of its own until it ends.
+    """Ships the output of one host until it ends, in the waiting thread of ``threads``.
 
     Args:
-        output: File descriptor to read; not closed here.
+        output: File descriptor to read; not closed here, and not to be closed before :meth:`finish`.
         logs: Where it goes.
         stream: Name of an existing stream.
         metrics: Sees each line.
+        threads: Read, search and ship.
     """
 
-    def __init__(self, output: int, logs: LogStore, stream: str, metrics: MetricExtractor) -> None:
+    def __init__(
+        self, output: int, logs: LogStore, stream: str, metrics: MetricExtractor, threads: SharedThreads
+    ) -> None:
         self._output = output
         self._logs = logs
         self._stream = stream
         self._metrics = metrics
+        self._threads = threads
         self._rest = b""
         self._events: list[JsonObject] = []
+        self._will_flush = False
         self._shipped_bytes = 0
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="log-shipper", daemon=True)
+        self._last_output = time.monotonic()
+        self._done = threading.Event()
 
     def start(self) -> None:
-        self._thread.start()
+        self._threads.watch(self._output, self._read)
 
     def finish(self) -> None:
         """To be called when the job's processes have ended: ships what is left, then returns."""
-        self._ended.set()
-        self._thread.join()
+        self._threads.call(self._end_when_quiet)
+        if not self._done.wait(_FINISH_TIMEOUT_S):
+            _log.warning("the end of log %s is lost", self._stream)
 
-    def _run(self) -> None:
-        flushed = time.monotonic()
-        quiet_since = time.monotonic()
-        while True:
-            is_readable = readable(self._output, _FLUSH_S)
-            now = time.monotonic()
-            if is_readable:
-                chunk = os.read(self._output, _READ_BYTES)
-                if not chunk:
-                    break
-                quiet_since = now
-                self._feed(chunk)
-            elif self._ended.is_set() and now - quiet_since > _DRAIN_S:
-                break
-            if now - flushed >= _FLUSH_S or len(self._events) >= _MAX_BATCH_EVENTS:
-                self._flush()
-                flushed = now
+    def _read(self) -> None:
+        chunk = os.read(self._output, _READ_BYTES)
+        if not chunk:
+            self._end()
+            return
+        self._last_output = time.monotonic()
+        self._feed(chunk)
+        if len(self._events) >= _MAX_BATCH_EVENTS:
+            self._flush()
+        elif self._events and not self._will_flush:
+            self._will_flush = True
+            self._threads.call_later(_FLUSH_S, self._flush)
+
+    def _end_when_quiet(self) -> None:
+        if self._done.is_set():
+            return
+        wait_s = self._last_output + _DRAIN_S - time.monotonic()
+        if wait_s > 0:
+            self._threads.call_later(wait_s, self._end_when_quiet)
+        else:
+            self._end()
+
+    def _end(self) -> None:
+        self._threads.forget(self._output)
         if self._rest:
             self._line(self._rest)
+            self._rest = b""
         self._flush()
+        self._done.set()
 
     def _feed(self, chunk: bytes) -> None:
         *lines, self._rest = (self._rest + chunk).split(b"\n")
@@ -123,6 +146,7 @@ class LogShipper:
         self._events.append({"timestamp": int(time.time() * 1000), "message": text})
 
     def _flush(self) -> None:
+        self._will_flush = False
         events, self._events = self._events, []
         last = 0
         for event in events:  # the system's clock may have been set back

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from cloudtune.emulator import keeper
 from cloudtune.emulator.keeper import MARK, kill_group, kill_marked
+from cloudtune.emulator.shared_threads import SharedThreads
 
 _log = logging.getLogger(__name__)
 _SETUP_TIMEOUT_S = 60.0
@@ -164,12 +165,28 @@ class Container:
         """SIGKILL to everything."""
         kill_group(self._process.pid)
 
-    def wait_end(self) -> None:
-        """Blocks until the first process has ended; it stays a zombie, so that its number stays taken."""
+    def on_end(self, threads: SharedThreads, callback: Callable[[], None]) -> None:
+        """Calls ``callback`` once, from another thread, when the leader has ended; it stays a zombie, so that its
+        number stays taken."""
+        try:
+            descriptor = os.pidfd_open(self._process.pid)
+        except (AttributeError, OSError):  # not Linux, or forbidden there: a thread for each
+            threading.Thread(target=self._await_end, args=(callback,), name="await-end", daemon=True).start()
+            return
+
+        def ended() -> None:
+            threads.forget(descriptor)
+            os.close(descriptor)
+            callback()
+
+        threads.watch(descriptor, ended)
+
+    def _await_end(self, callback: Callable[[], None]) -> None:
         if hasattr(os, "waitid"):
             os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
         else:  # pragma: no cover - older Pythons on macOS
             self._process.wait()
+        callback()
 
     def reap(self) -> int:
         """Kills what is left of the group; returns the exit code as a container has it (128 + signal)."""

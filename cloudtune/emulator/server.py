@@ -18,7 +18,6 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from werkzeug.serving import BaseWSGIServer, make_server
 
 from cloudtune.emulator.admin import Admin
-from cloudtune.emulator.attempt import Site
 from cloudtune.emulator.audit import AuditLog
 from cloudtune.emulator.client_environment import client_environment
 from cloudtune.emulator.control_plane import ControlPlane
@@ -34,6 +33,8 @@ from cloudtune.emulator.processes import Keeper
 from cloudtune.emulator.service_clock import ServiceClock
 from cloudtune.emulator.service_error import JsonObject, ServiceError
 from cloudtune.emulator.settings import ACCOUNT_ID, DEFAULT_REGION, DEFAULT_ROLE, Settings
+from cloudtune.emulator.shared_threads import SharedThreads
+from cloudtune.emulator.site import Site
 from cloudtune.errors import SpecError
 
 _log = logging.getLogger(__name__)
@@ -121,6 +122,7 @@ class SageMakerEmulator:
         store, self._faults = ObjectStore(ACCOUNT_ID), Faults()
         scripts = ScriptFolder(folder / "bin")
         self.audit = AuditLog()
+        self._threads = SharedThreads()
         self._table = JobTable(ACCOUNT_ID, JobContext(self._clock, self.audit))
         self._engine = Engine(
             Site(
@@ -134,6 +136,7 @@ class SageMakerEmulator:
                 scripts,
                 self.audit,
                 self._clock,
+                self._threads,
             )
         )
         self._admin = Admin(self._table, self._engine, self._faults, self.health, self._close_soon)
@@ -161,6 +164,7 @@ class SageMakerEmulator:
             self._server.shutdown()
             self._server.server_close()
             self._engine.close()
+            self._threads.close()
             self._keeper.close()
             self._closed.set()
 

@@ -16,7 +16,7 @@ from moto.core.base_backend import BackendDict
 from moto.s3.models import s3_backends
 
 from cloudtune.emulator.checkpoint_sync import CheckpointSync
-from cloudtune.emulator.ml_folder import download_prefix, safe_join
+from cloudtune.emulator.channels import download, prefix_parts, safe_join
 from cloudtune.emulator.object_store import ObjectStore, StoreFailed
 from cloudtune.emulator.settings import ACCOUNT_ID
 
@@ -31,6 +31,13 @@ def store() -> Iterator[ObjectStore]:
 
 def contents(store: ObjectStore, prefix: str = "c/") -> dict[str, bytes]:
     return {item.key.removeprefix(prefix): store.get("bucket", item.key) for item in store.list("bucket", prefix)}
+
+
+def fetched(store: ObjectStore, uri: str, target: Path) -> int:
+    """Downloads what is below ``uri``; returns the number of objects."""
+    parts = prefix_parts(store, uri)
+    download(store, parts, target)
+    return len(parts)
 
 
 def sync_of(store: ObjectStore, folder: Path, interval_s: float = 0.01) -> CheckpointSync:
@@ -132,7 +139,7 @@ def test_what_was_synced_is_restored(
     for name, content in files.items():
         (source / name).write_bytes(content)
     sync.finish(complete=True)
-    assert download_prefix(store, "s3://bucket/c/", target) == len(files)
+    assert fetched(store, "s3://bucket/c/", target) == len(files)
     assert {os.fsdecode(path.name): path.read_bytes() for path in target.iterdir()} == files
 
 
@@ -146,13 +153,13 @@ def test_an_object_that_is_also_a_folder(store: ObjectStore, tmp_path: Path) -> 
     store.put("bucket", "d/a", b"1")
     store.put("bucket", "d/a/b", b"2")
     with pytest.raises(StoreFailed, match="cannot become a file"):
-        download_prefix(store, "s3://bucket/d", tmp_path)
+        fetched(store, "s3://bucket/d", tmp_path)
 
 
 def test_names_that_only_begin_with_the_prefix_keep_their_own(store: ObjectStore, tmp_path: Path) -> None:
     for key in ("data/part-1", "data/part-2/x", "data/part/y", "data/part"):
         store.put("bucket", key, key.encode())
-    assert download_prefix(store, "s3://bucket/data/part-", tmp_path / "a") == 2
+    assert fetched(store, "s3://bucket/data/part-", tmp_path / "a") == 2
     assert sorted(
         path.relative_to(tmp_path / "a").as_posix() for path in (tmp_path / "a").rglob("*") if path.is_file()
     ) == ["part-1", "part-2/x"]

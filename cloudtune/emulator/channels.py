@@ -1,0 +1,118 @@
+"""Input data: from S3 to ``/opt/ml/input/data``."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cloudtune.emulator.hosts import Host
+from cloudtune.emulator.ml_folder import JobFolder
+from cloudtune.emulator.object_store import ObjectStore, StoreFailed, split_uri
+from cloudtune.emulator.service_error import JsonObject
+
+_MAX_MANIFEST_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Part:
+    """An object of a channel, and the file that it becomes, relative to the channel's folder."""
+
+    bucket: str
+    key: str
+    path: str
+
+
+def download_channels(
+    folder: JobFolder, request: JsonObject, hosts: Sequence[Host], host: Host, store: ObjectStore
+) -> None:
+    """Copies each channel, or the share of ``host`` in it, to ``/opt/ml/input/data/{channel}``.
+
+    Raises:
+        StoreFailed: There is nothing, or it cannot be had.
+    """
+    for channel in request.get("InputDataConfig", []):
+        source = channel["DataSource"]["S3DataSource"]
+        groups = source.get("InstanceGroupNames")
+        readers = [reader for reader in hosts if not groups or reader.group in groups]
+        if host not in readers:
+            continue
+        target = folder.ml / "input" / "data" / channel["ChannelName"]
+        target.mkdir()
+        parts = channel_parts(store, source)
+        if not parts:
+            raise StoreFailed(f'no S3 objects found under S3 URL "{source["S3Uri"]}" given in input data source')
+        if "ShuffleConfig" in channel:
+            random.Random(channel["ShuffleConfig"]["Seed"]).shuffle(parts)
+        if source.get("S3DataDistributionType") == "ShardedByS3Key":
+            parts = parts[readers.index(host) :: len(readers)]
+        download(store, parts, target)
+
+
+def channel_parts(store: ObjectStore, source: JsonObject) -> list[Part]:
+    """The objects of an S3DataSource, in its order. Raises StoreFailed for a manifest that is none."""
+    if source["S3DataType"] == "ManifestFile":
+        return _manifest_parts(store, source["S3Uri"])
+    return prefix_parts(store, source["S3Uri"])
+
+
+def prefix_parts(store: ObjectStore, uri: str) -> list[Part]:
+    """All objects below ``uri``, by key.
+
+    An object ``prefix/a/b`` becomes ``a/b``; an object that is itself the prefix, or only begins with it,
+    becomes its own last part.
+    """
+    bucket, prefix = split_uri(uri)
+    folder = f"{prefix.rstrip('/')}/" if prefix else ""
+    parent = prefix[: prefix.rfind("/") + 1]
+    return [
+        Part(bucket, key, key[len(folder) :] if key.startswith(folder) else key[len(parent) :])
+        for key in (item.key for item in store.list(bucket, prefix))
+    ]
+
+
+def _manifest_parts(store: ObjectStore, uri: str) -> list[Part]:
+    """``[{"prefix": "s3://bucket/path/"}, "relative/a", ...]``; without relative names, all below the prefix."""
+    bucket, key = split_uri(uri)
+    content = b""
+    for chunk in store.chunks(bucket, key):
+        content += chunk
+        if len(content) > _MAX_MANIFEST_BYTES:
+            raise StoreFailed(f"the manifest {uri} is larger than {_MAX_MANIFEST_BYTES >> 20} MiB")
+    try:
+        manifest = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise StoreFailed(f"the manifest {uri} is no JSON: {error}") from error
+    head = manifest[0] if isinstance(manifest, list) and manifest else None
+    prefix = head.get("prefix") if isinstance(head, dict) else None
+    if not isinstance(prefix, str) or not all(isinstance(name, str) for name in manifest[1:]):
+        raise StoreFailed(
+            f'the manifest {uri} is not of the form [{{"prefix": "s3://bucket/path/"}}, "relative/name", ...]'
+        )
+    data_bucket, start = split_uri(prefix)
+    return [Part(data_bucket, start + name, name) for name in manifest[1:]] or prefix_parts(store, prefix)
+
+
+def download(store: ObjectStore, parts: Sequence[Part], target: Path) -> None:
+    """Copies ``parts`` into the folder ``target``. Raises StoreFailed."""
+    for part in parts:
+        path = safe_join(target, part.path)
+        try:
+            if part.path.endswith("/") or not part.path:
+                path.mkdir(parents=True, exist_ok=True)
+                continue
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("wb") as file:
+                file.writelines(store.chunks(part.bucket, part.key))
+        except OSError as error:
+            raise StoreFailed(f"s3://{part.bucket}/{part.key} cannot become a file: {error.strerror}") from error
+
+
+def safe_join(folder: Path, relative: str) -> Path:
+    """``folder / relative``; StoreFailed for a name that leaves it or no file can have."""
+    parts = relative.split("/")
+    if ".." in parts or "\0" in relative or relative.startswith("/"):
+        raise StoreFailed(f"the object name {relative!r} is no safe file name")
+    return folder.joinpath(*[part for part in parts if part])

@@ -1,0 +1,119 @@
+"""One host of a job: its files, its container, its log, its checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from cloudtune.emulator.channels import download_channels
+from cloudtune.emulator.checkpoint_sync import CheckpointSync
+from cloudtune.emulator.hosts import Host, hosts_file, resource_configuration
+from cloudtune.emulator.job_environment import job_environment, make_interpreter, relocated
+from cloudtune.emulator.jobs import TrainingJob
+from cloudtune.emulator.log_shipper import LogShipper, MetricExtractor
+from cloudtune.emulator.ml_folder import JobFolder, checkpoint_folder, write_configuration
+from cloudtune.emulator.object_store import LogStore
+from cloudtune.emulator.processes import Container
+from cloudtune.emulator.settings import ACCOUNT_ID
+from cloudtune.emulator.site import Site
+
+
+class Instance:
+    """One host during one attempt of a job. Belongs to the attempt's thread.
+
+    Args:
+        job: What it works for.
+        host: Which of the job's hosts it is.
+        folder: For its files; unique.
+        site: What it shares with others.
+    """
+
+    def __init__(self, job: TrainingJob, host: Host, folder: JobFolder, site: Site) -> None:
+        self.host = host
+        self.folder = folder
+        self._job = job
+        self._site = site
+        self._root = site.isolation.ml_root(folder)
+        self._container: Container | None = None
+        self._shipper: LogShipper | None = None
+        self._sync: CheckpointSync | None = None
+
+    def prepare(self, hosts: Sequence[Host], addresses: Sequence[str]) -> None:
+        """Makes the files below ``/opt/ml``, inputs and earlier checkpoints among them.
+
+        Args:
+            hosts: All of the job.
+            addresses: Of ``hosts``.
+
+        Raises:
+            StoreFailed: An input cannot be had.
+        """
+        request, site = self._job.request, self._site
+        self.folder.create(self.host.name, hosts_file(hosts, addresses))
+        parameters = {key: relocated(text, self._root) for key, text in request.get("HyperParameters", {}).items()}
+        write_configuration(self.folder, request, parameters, resource_configuration(hosts, self.host))
+        download_channels(self.folder, request, hosts, self.host, site.store)
+        if "CheckpointConfig" in request:
+            self._sync = CheckpointSync(
+                site.store,
+                request["CheckpointConfig"]["S3Uri"],
+                checkpoint_folder(self.folder, request),
+                site.settings.checkpoint_interval_s,
+            )
+            self._sync.restore()
+
+    def start(self, program: Sequence[str], name: str, on_end: Callable[[Instance], None]) -> None:
+        """Runs ``program`` in a container.
+
+        Args:
+            program: The job's command.
+            name: Of this instance, unique in this emulator.
+            on_end: Called once, from another thread, when it has ended.
+
+        Raises:
+            SetupFailed: There is no container.
+        """
+        site = self._site
+        executables = f"{make_interpreter(self.folder)}:{site.scripts.path}"
+        self._container = Container.start(
+            site.isolation.command(self.folder, [relocated(part, self._root) for part in program]),
+            job_environment(self._job, self.host, self.folder, site.isolation, executables, site.endpoint_url),
+            name,
+            site.isolation.first_process,
+            site.keeper,
+        )
+        self._container.on_end(site.threads, lambda: on_end(self))
+
+    def accompany(self, metrics: MetricExtractor) -> None:
+        """Ships output, of which ``metrics`` sees each line, and checkpoints from now on."""
+        if self._container is None:
+            raise ValueError(f"{self.host.name} has not been started")
+        logs = LogStore(ACCOUNT_ID, self._job.region)
+        stream = logs.new_stream(self._job.name, self.host.name)
+        self._shipper = LogShipper(self._container.output, logs, stream, metrics, self._site.threads)
+        self._shipper.start()
+        if self._sync is not None:
+            self._sync.start()
+
+    def terminate(self) -> None:
+        """SIGTERM to the program, as ``docker stop`` does."""
+        if self._container is not None:
+            self._container.terminate()
+
+    def kill(self) -> None:
+        if self._container is not None:
+            self._container.kill()
+
+    def end(self) -> int:
+        """Ends what is left of it, ships the rest of its output, and returns the exit code. May be called twice."""
+        if self._container is None:
+            return 0
+        code = self._container.reap()
+        if self._shipper is not None:
+            self._shipper.finish()
+        self._container.close()
+        return code
+
+    def end_sync(self, complete: bool) -> None:
+        """See :meth:`CheckpointSync.finish`. Raises StoreFailed."""
+        if self._sync is not None:
+            self._sync.finish(complete)

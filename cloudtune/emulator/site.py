@@ -1,0 +1,35 @@
+"""What all jobs of an emulator share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cloudtune.emulator.audit import AuditLog
+from cloudtune.emulator.hosts import Addresses
+from cloudtune.emulator.faults import Faults
+from cloudtune.emulator.isolation import Isolation
+from cloudtune.emulator.job_environment import ScriptFolder
+from cloudtune.emulator.object_store import ObjectStore
+from cloudtune.emulator.processes import Keeper
+from cloudtune.emulator.service_clock import ServiceClock
+from cloudtune.emulator.settings import Settings
+from cloudtune.emulator.shared_threads import SharedThreads
+
+
+@dataclass(frozen=True)
+class Site:
+    """The place where jobs run, and what they need there."""
+
+    folder: Path  # of all jobs
+    endpoint_url: str
+    store: ObjectStore
+    isolation: Isolation
+    settings: Settings
+    faults: Faults
+    keeper: Keeper
+    scripts: ScriptFolder
+    audit: AuditLog
+    clock: ServiceClock
+    threads: SharedThreads
+    addresses: Addresses = field(default_factory=Addresses)
