@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from cloudtune._compat import StrEnum
 from cloudtune.emulator.artifacts import upload_results
+from cloudtune.emulator.faults import SpotAttempt
 from cloudtune.emulator.hosts import hosts_of
 from cloudtune.emulator.instance import Instance
 from cloudtune.emulator.job_environment import program_of
@@ -204,7 +205,11 @@ class Attempt:
 
     def _interruption(self) -> tuple[float, int, bool]:
         """When a rule takes the instances away, the rule's number, and whether with notice."""
-        rule = self._site.faults.next_interruption(self._job.name) if self._job.is_spot else None
+        if not self._job.is_spot:
+            return math.inf, -1, False
+        types = tuple(instance.host.instance_type for instance in self._instances)
+        attempt = SpotAttempt(self._job.name, self._number, types, self._training_began)
+        rule = self._site.faults.next_interruption(attempt)
         if rule is None:
             return math.inf, -1, False
         return self._training_began + rule[1].after_s, rule[0], rule[1].notice

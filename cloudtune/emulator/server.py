@@ -8,6 +8,7 @@ import os
 import secrets
 import tempfile
 import threading
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,7 +23,8 @@ from cloudtune.emulator.audit import AuditLog
 from cloudtune.emulator.client_environment import client_environment
 from cloudtune.emulator.control_plane import ControlPlane
 from cloudtune.emulator.engine import Engine
-from cloudtune.emulator.faults import Faults, InterruptRule
+from cloudtune.emulator.faults import Faults, InterruptRule, Scenario, load_scenario
+from cloudtune.emulator.faults.request_faults import RequestFaults
 from cloudtune.emulator.iam import ensure_role
 from cloudtune.emulator.isolation import check_choice, choose
 from cloudtune.emulator.job_environment import ScriptFolder
@@ -50,6 +52,12 @@ class _Handler(MotoRequestHandler):
     def log_request(self, *_: object) -> None:
         """Nothing: a line per request drowns what matters."""
 
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """The Date of an answer, by the service's clock as a scenario has it."""
+        application = self.server.app
+        shift = application.date_shift_s() if isinstance(application, RequestFaults) else 0.0
+        return str(super().date_time_string((time.time() if timestamp is None else timestamp) + shift))
+
 
 class SageMakerEmulator:
     """S3, STS, IAM, CloudWatch Logs (moto) and SageMaker training jobs that really run, on 127.0.0.1.
@@ -64,6 +72,8 @@ class SageMakerEmulator:
         isolation: ``root`` or ``user`` namespaces, ``none``, or ``auto``: the strongest that works here.
         stop_grace_s: Service seconds between SIGTERM and SIGKILL when a job is stopped.
         time_scale: How many times faster than real time the service's time passes (see :class:`ServiceClock`).
+        scenario: What goes wrong: the name of a preset, the path of a file, or a scenario.
+        seed: Of the scenario's draws.
 
     Raises:
         SpecError: For arguments out of range.
@@ -81,6 +91,8 @@ class SageMakerEmulator:
         isolation: str = "auto",
         stop_grace_s: float = 120.0,
         time_scale: float = 1.0,
+        scenario: str | os.PathLike[str] | Scenario = "calm",
+        seed: int = 0,
     ) -> None:
         if not 0 <= port <= 65535:
             raise SpecError(f"port={port} is no port.", "Give 1 to 65535, or 0 for a free one.")
@@ -89,6 +101,7 @@ class SageMakerEmulator:
             raise SpecError(f"max_parallel_jobs={max_parallel_jobs} lets no job run.", "Give 1 or more.")
         if not (stop_grace_s >= 0 and math.isfinite(stop_grace_s)):
             raise SpecError(f"stop_grace_s={stop_grace_s} is out of range.", "Give seconds, 0 or more.")
+        self._scenario, self._seed = load_scenario(scenario), seed
         self._port = port
         self._state_dir = None if state_dir is None else Path(state_dir).absolute()
         self._isolation = isolation
@@ -119,9 +132,9 @@ class SageMakerEmulator:
             self._keeper.close()
             raise
         self.isolation = chosen.name
-        store, self._faults = ObjectStore(ACCOUNT_ID), Faults()
-        scripts = ScriptFolder(folder / "bin")
+        store, scripts = ObjectStore(ACCOUNT_ID), ScriptFolder(folder / "bin")
         self.audit = AuditLog()
+        self._faults = Faults(self._clock, self.audit, self._scenario, self._seed)
         self._threads = SharedThreads()
         self._table = JobTable(ACCOUNT_ID, JobContext(self._clock, self.audit))
         self._engine = Engine(
@@ -146,7 +159,7 @@ class SageMakerEmulator:
             self._admin,
         )
         ensure_role(DEFAULT_ROLE)
-        self._server.app = self._middleware
+        self._server.app = RequestFaults(self._middleware, self._faults)
         threading.Thread(target=self._server.serve_forever, args=(_POLL_S,), name="emulator", daemon=True).start()
         return self
 
