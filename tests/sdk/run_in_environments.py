@@ -1,7 +1,7 @@
 """Runs the tests marked ``sdk`` in two environments, with version 2 and with version 3 of the SageMaker SDK.
 
 The two exclude each other. The environments (about 1 and 2 GB, made in one and three minutes) are kept in a cache
-folder, and made anew when what they hold changes::
+folder, and brought up to date when what they are to hold changes::
 
     python tests/sdk/run_in_environments.py             # both
     python tests/sdk/run_in_environments.py --only v2 -k images
@@ -13,7 +13,6 @@ import argparse
 import fcntl
 import hashlib
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -30,7 +29,7 @@ ENVIRONMENTS = {
 
 
 def environment(name: str, folder: Path) -> Path:
-    """The interpreter of the environment; installs it if it is missing or outdated."""
+    """The interpreter of the environment; what is missing there is installed."""
     digest = hashlib.sha256()
     for part in (sys.version, (ROOT / "pyproject.toml").read_text(), *ENVIRONMENTS[name]):
         digest.update(part.encode())
@@ -43,8 +42,8 @@ def environment(name: str, folder: Path) -> Path:
         if ready.is_file() and ready.read_text() == digest.hexdigest():
             return python
         print(f"installing {' '.join(ENVIRONMENTS[name][1:])} in {target}", flush=True)
-        shutil.rmtree(target, ignore_errors=True)
-        subprocess.run([sys.executable, "-m", "venv", str(target)], check=True, timeout=_INSTALL_TIMEOUT_S)
+        make = [sys.executable, "-m", "venv", str(target)]
+        subprocess.run(make, check=True, timeout=_INSTALL_TIMEOUT_S)
         install = [str(python), "-m", "pip", "install", "--quiet", "--editable", *ENVIRONMENTS[name]]
         subprocess.run(install, cwd=ROOT, check=True, timeout=_INSTALL_TIMEOUT_S)
         ready.write_text(digest.hexdigest())

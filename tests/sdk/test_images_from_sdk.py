@@ -42,20 +42,35 @@ def asked(sdk: Any, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return calls
 
 
-@pytest.mark.parametrize("instance_type", [GPU, CPU, "ml.p4d.24xlarge", "ml.g4dn.12xlarge", "ml.c5.4xlarge"])
+def agree(sdk: Any, version: str, instance_type: str, region: str) -> None:
+    theirs = sdk.retrieve(
+        framework="pytorch",
+        region=region,
+        version=version,
+        py_version=images._PYTORCH[version],
+        instance_type=instance_type,
+        image_scope="training",
+    )
+    assert images._from_table("pytorch", region, instance_type, version, None, "") == theirs
+    assert image_uri(region=region, instance_type=instance_type, version=version) == theirs
+
+
 @pytest.mark.parametrize("version", sorted(images._PYTORCH))
-def test_sdk_and_table_agree(sdk: Any, version: str, instance_type: str) -> None:
-    for region in images._REGIONS.split():
-        theirs = sdk.retrieve(
-            framework="pytorch",
-            region=region,
-            version=version,
-            py_version=images._PYTORCH[version],
-            instance_type=instance_type,
-            image_scope="training",
-        )
-        assert images._from_table("pytorch", region, instance_type, version, None, "") == theirs
-        assert image_uri(region=region, instance_type=instance_type, version=version) == theirs
+def test_sdk_and_table_agree_on_versions(sdk: Any, version: str) -> None:
+    agree(sdk, version, GPU, "us-east-1")
+    agree(sdk, version, CPU, "us-east-1")
+
+
+@pytest.mark.parametrize("region", images._REGIONS.split())
+def test_sdk_and_table_agree_on_regions(sdk: Any, region: str) -> None:
+    agree(sdk, "2.6.0", GPU, region)
+
+
+@pytest.mark.parametrize(
+    "instance_type", ["ml.p4d.24xlarge", "ml.g4dn.12xlarge", "ml.p5.48xlarge", "ml.c5.4xlarge"]
+)
+def test_sdk_and_table_agree_on_instances(sdk: Any, instance_type: str) -> None:
+    agree(sdk, "2.6.0", instance_type, "us-east-1")
 
 
 def test_the_sdk_is_asked_not_the_table(asked: list[dict[str, Any]]) -> None:
