@@ -9,13 +9,20 @@ from cloudtune.emulator.settings import DEFAULT_REGION
 
 _IGNORE = "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"
 _LOCAL = "127.0.0.1,localhost"
+# boto and the AWS CLI; requests and pip; curl; the modules ssl and urllib.
+_BUNDLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 
 
-def client_environment(endpoint_url: str) -> dict[str, str]:
+def client_environment(endpoint_url: str, ca_bundle: Path | None = None) -> dict[str, str]:
     """Environment variables for boto3, the AWS CLI and the SDKs: dummy keys, no metadata service.
 
     They replace all counterparts in the user's environment, so that updating ``os.environ`` with them is
     enough whatever profile or session was in force.
+
+    Args:
+        endpoint_url: Of the emulator.
+        ca_bundle: File with the authorities to trust. Given, the emulator becomes the proxy for HTTPS, and is
+            found behind AWS's own addresses as well.
     """
     known = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
     own_profile = {name: "default" for name in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE") if name in os.environ}
@@ -38,4 +45,12 @@ def client_environment(endpoint_url: str) -> dict[str, str]:
         # These go before AWS_ENDPOINT_URL.
         **own_endpoints,
         **({_IGNORE: "false"} if _IGNORE in os.environ else {}),
+        **({} if ca_bundle is None else _proxied(endpoint_url, ca_bundle)),
     }
+
+
+def _proxied(endpoint_url: str, ca_bundle: Path) -> dict[str, str]:
+    bundles = {name: str(ca_bundle) for name in _BUNDLES}
+    proxies = {"HTTPS_PROXY": endpoint_url, "https_proxy": endpoint_url}
+    # What the user's proxy is not asked for may hold AWS's hosts.
+    return {**bundles, **proxies, "NO_PROXY": _LOCAL, "no_proxy": _LOCAL}
