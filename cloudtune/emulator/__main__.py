@@ -27,6 +27,9 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--isolation", choices=CHOICES, default="auto", help="how jobs get a private /opt/ml")
     found.add_argument("--stop_grace_s", type=float, default=120.0, help="seconds from SIGTERM to SIGKILL")
     found.add_argument("--time_scale", type=float, default=1.0, help="speed of the service's limits and waits")
+    found.add_argument(
+        "--proxy", action="store_true", help="also for clients that insist on AWS addresses, like the SageMaker SDKs"
+    )
     found.add_argument("--idle_s", type=float, help="end after so many seconds without a request or a job")
     found.add_argument(
         "--status", action="store_true", help="show the emulator that runs in the background, if any"
@@ -100,7 +103,7 @@ def _announce(emulator: package.SageMakerEmulator, options: argparse.Namespace) 
     if options.ready_fd is not None:
         os.write(options.ready_fd, b".")
         os.close(options.ready_fd)
-    for name, value in emulator.environment().items():
+    for name, value in emulator.environment(options.proxy).items():
         print(f"export {name}={shlex.quote(value)}")
     print(f"# role: {emulator.role_arn}")
     print(f"# jobs: isolation {emulator.isolation!r}; Ctrl-C ends the emulator and all its jobs", flush=True)

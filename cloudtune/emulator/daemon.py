@@ -49,9 +49,10 @@ class EmulatorHandle:
     region = DEFAULT_REGION
     role_arn = f"arn:aws:iam::{ACCOUNT_ID}:role/service-role/{DEFAULT_ROLE}"
 
-    def environment(self) -> dict[str, str]:
-        """Environment variables with which any AWS client talks to the emulator."""
-        return client_environment(self.endpoint_url)
+    def environment(self, proxy: bool = False) -> dict[str, str]:
+        """Environment variables with which any AWS client talks to the emulator; with ``proxy`` also clients that
+        insist on AWS's own addresses, like the SageMaker SDKs."""
+        return client_environment(self.endpoint_url, Path(self.health()["ca_bundle"]) if proxy else None)
 
     def health(self) -> JsonObject:
         """Facts about the emulator. Raises Unreachable if it is gone."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from moto.core.base_backend import BackendDict
 from moto.core.model_instances import reset_model_data
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import BaseWSGIServer, make_server
 
 from cloudtune.emulator.admin import Admin
@@ -25,6 +25,7 @@ from cloudtune.emulator.control_plane import ControlPlane
 from cloudtune.emulator.engine import Engine
 from cloudtune.emulator.faults import Faults, InterruptRule, Scenario, load_scenario
 from cloudtune.emulator.faults.request_faults import RequestFaults
+from cloudtune.emulator.https_proxy import Authority, ProxyHandler
 from cloudtune.emulator.iam import ensure_role
 from cloudtune.emulator.isolation import check_choice, choose
 from cloudtune.emulator.job_environment import ScriptFolder
@@ -44,7 +45,7 @@ _HOST = "127.0.0.1"
 _POLL_S = 0.1  # after which the server notices that it is to close
 
 
-class _Handler(MotoRequestHandler):
+class _Handler(ProxyHandler):
     # Headers and body are two writes: with Nagle's algorithm the second waits 40 ms for the first one's receipt.
     disable_nagle_algorithm = True
     timeout = 60
@@ -127,6 +128,7 @@ class SageMakerEmulator:
         self._keeper = Keeper(secrets.token_hex(8), folder if self._state_dir is None else None)
         try:
             chosen = choose(self._isolation, folder / "jobs")
+            self._authority = Authority(folder / "tls")
             self._server = self._bind()
         except BaseException:
             self._keeper.close()
@@ -164,8 +166,9 @@ class SageMakerEmulator:
         return self
 
     def _bind(self) -> BaseWSGIServer:
+        handler = type("Handler", (_Handler,), {"authority": self._authority})
         try:
-            return make_server(_HOST, self._port, _not_ready, threaded=True, request_handler=_Handler)
+            return make_server(_HOST, self._port, _not_ready, threaded=True, request_handler=handler)
         except (OSError, SystemExit) as error:  # werkzeug leaves the process when a port is taken
             raise SpecError(f"Port {self._port} is taken.", "Choose another one, or 0 for a free one.") from error
 
@@ -206,9 +209,14 @@ class SageMakerEmulator:
     def endpoint_url(self) -> str:
         return f"http://{_HOST}:{self.port}"
 
-    def environment(self) -> dict[str, str]:
-        """Environment variables with which any AWS client talks to this emulator."""
-        return client_environment(self.endpoint_url)
+    def environment(self, proxy: bool = False) -> dict[str, str]:
+        """Environment variables with which any AWS client talks to this emulator.
+
+        Args:
+            proxy: Also clients that insist on AWS's own addresses, like the SageMaker SDKs; see
+                :mod:`cloudtune.emulator.https_proxy`.
+        """
+        return client_environment(self.endpoint_url, self._authority.bundle if proxy else None)
 
     def health(self) -> JsonObject:
         """Facts for people and for the daemon's clients."""
@@ -216,6 +224,7 @@ class SageMakerEmulator:
             "endpoint_url": self.endpoint_url,
             "pid": os.getpid(),
             "isolation": self.isolation,
+            "ca_bundle": str(self._authority.bundle),
             "max_parallel_jobs": self._settings.max_parallel_jobs,
             "busy": self._engine.busy(),
         }
