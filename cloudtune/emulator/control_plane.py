@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from botocore.loaders import Loader
-from botocore.model import ServiceModel, StructureShape
+from botocore.model import StructureShape
 
-from cloudtune.emulator.jobs import JobStatus, JobTable, TrainingJob
-from cloudtune.emulator.object_store import ObjectStore
-from cloudtune.emulator.queries import list_jobs, search_jobs
+from cloudtune.emulator.account_rules import Account
+from cloudtune.emulator.jobs import JobTable, TrainingJob
+from cloudtune.emulator.listing import list_jobs
 from cloudtune.emulator.rules import check_create
+from cloudtune.emulator.search import Search
 from cloudtune.emulator.service_error import JsonObject, ServiceError, invalid
-from cloudtune.emulator.validation import RequestValidator
+from cloudtune.emulator.tag_rules import check_tags
+from cloudtune.emulator.update_rules import check_delete, check_stop, check_update
+from cloudtune.emulator.validation import RequestValidator, load_model
 
 
 class JobRunner(Protocol):
@@ -31,19 +33,18 @@ class ControlPlane:
 
     Args:
         table: The jobs.
-        store: The account's buckets.
+        account: What requests may refer to.
         runner: Runs what is created.
     """
 
-    def __init__(self, table: JobTable, store: ObjectStore, runner: JobRunner) -> None:
+    def __init__(self, table: JobTable, account: Account, runner: JobRunner) -> None:
         self._table = table
-        self._store = store
+        self._account = account
         self._runner = runner
-        # Without a session, which would read the user's configuration and may refuse it.
-        self._model = ServiceModel(Loader().load_service_model("sagemaker", "service-2"), "sagemaker")
+        self._model = load_model("sagemaker")
         self._validator = RequestValidator(self._model)
-        self._described = _members(self._model.operation_model("DescribeTrainingJob").output_shape)
-        self._found = _members(self._model.shape_for("TrainingJob"))
+        self._described = list(_structure(self._model.operation_model("DescribeTrainingJob").output_shape).members)
+        self._search = Search(_structure(self._model.shape_for("TrainingJob")))
         self._operations: Mapping[str, Callable[[str, JsonObject], JsonObject]] = {
             "CreateTrainingJob": self._create,
             "DescribeTrainingJob": self._describe,
@@ -51,16 +52,23 @@ class ControlPlane:
             "UpdateTrainingJob": self._update,
             "DeleteTrainingJob": self._delete,
             "ListTrainingJobs": lambda region, request: list_jobs(self._table.all(region), request),
-            "Search": lambda region, request: search_jobs(self._table.all(region), request, self._found),
+            "Search": lambda region, request: self._search.answer(self._table.all(region), request),
             "AddTags": self._add_tags,
             "ListTags": self._list_tags,
             "DeleteTags": self._delete_tags,
         }
 
+    @property
+    def operations(self) -> list[str]:
+        """The names of the operations that are answered here; moto answers the others."""
+        return list(self._operations)
+
     def answers(self, operation: str, request: object) -> bool:
         """Whether the request is about training jobs. Raises ServiceError for what the service does not know."""
         if operation not in self._model.operation_names:
-            raise ServiceError("UnknownOperationException", f"SageMaker has no operation {operation!r}.")
+            raise ServiceError(
+                "UnknownOperationException", f"SageMaker has no operation {operation!r}.", rule="operation.unknown"
+            )
         if operation not in self._operations:
             return False
         if isinstance(request, dict):
@@ -75,47 +83,43 @@ class ControlPlane:
         return self._operations[operation](region, self._validator.check(operation, request))
 
     def _create(self, region: str, request: JsonObject) -> JsonObject:
-        check_create(request, self._store)
+        check_create(request, region, self._account)
         job = self._table.create(region, request)
         self._runner.submit(job)
         return {"TrainingJobArn": job.arn}
 
     def _describe(self, region: str, request: JsonObject) -> JsonObject:
-        document = self._table.get(region, request["TrainingJobName"]).describe()
+        document = self._table.get(region, request["TrainingJobName"]).view()
         return {name: document[name] for name in self._described if name in document}
 
     def _stop(self, region: str, request: JsonObject) -> JsonObject:
         job = self._table.get(region, request["TrainingJobName"])
-        if job.status.is_terminal:
-            raise invalid(f"The request was rejected because the training job is in status {job.status}.")
+        check_stop(job)
         self._runner.stop(job)
         return {}
 
     def _update(self, region: str, request: JsonObject) -> JsonObject:
         job = self._table.get(region, request["TrainingJobName"])
-        if job.status is not JobStatus.in_progress:
-            raise invalid(f"The request was rejected because the training job is in status {job.status}.")
-        job.update({name: value for name, value in request.items() if name != "TrainingJobName"})
+        changes = {name: value for name, value in request.items() if name != "TrainingJobName"}
+        check_update(job, changes)
+        job.update(changes)
         return {"TrainingJobArn": job.arn}
 
     def _delete(self, region: str, request: JsonObject) -> JsonObject:
         job = self._table.get(region, request["TrainingJobName"])
-        if not job.status.is_terminal:
-            raise ServiceError(
-                "ResourceInUse",
-                f"The training job {job.name} is in status {job.status}; only ended jobs can be deleted.",
-            )
+        check_delete(job)
         self._table.remove(job)
         return {}
 
     def _tagged(self, request: JsonObject) -> TrainingJob:
         job = self._table.by_arn(request["ResourceArn"])
         if job is None:
-            raise invalid(f"Could not find resource {request['ResourceArn']}.")
+            raise invalid(f"Could not find resource {request['ResourceArn']}.", rule="tags.resource")
         return job
 
     def _add_tags(self, region: str, request: JsonObject) -> JsonObject:
         del region  # the resource name holds it
+        check_tags(request["Tags"])
         return {"Tags": self._tagged(request).set_tags(request["Tags"])}
 
     def _list_tags(self, region: str, request: JsonObject) -> JsonObject:
@@ -128,7 +132,7 @@ class ControlPlane:
         return {}
 
 
-def _members(shape: object) -> list[str]:
+def _structure(shape: object) -> StructureShape:
     if not isinstance(shape, StructureShape):
         raise TypeError(f"not a structure: {shape!r}")
-    return list(shape.members)
+    return shape

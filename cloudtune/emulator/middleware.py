@@ -1,4 +1,4 @@
-"""The WSGI application: SageMaker's training jobs and the emulator's own pages; everything else is moto's."""
+"""The WSGI application: SageMaker's training jobs and the emulator's own pages; most else is moto's."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable
+import uuid
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote
 from xml.sax.saxutils import escape
 
 from cloudtune.emulator.admin import Admin
 from cloudtune.emulator.control_plane import ControlPlane
-from cloudtune.emulator.iam import answer_iam
+from cloudtune.emulator.iam import Roles
+from cloudtune.emulator.json_service import JsonService
+from cloudtune.emulator.log_filter import narrow
 from cloudtune.emulator.service_error import JsonObject, ServiceError
 from cloudtune.emulator.settings import DEFAULT_REGION
 
@@ -25,10 +28,19 @@ Headers = list[tuple[str, str]]
 StartResponse = Callable[..., Any]
 Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 
-_TARGET = "SageMaker."
+_SAGEMAKER = "SageMaker"
+_FILTER_LOGS = "Logs_20140328.FilterLogEvents"
+_JSON = "application/x-amz-json-1.1"
 _MAX_BODY = 8 << 20
-_REASONS = {200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 413: "Payload Too Large"}
-_SCOPE = re.compile(r"Credential=[^/,\s]+/\d{8}/([a-z0-9-]+)/([a-z0-9-]+)/aws4_request")
+_REASONS = {
+    200: "OK",
+    400: "Bad Request",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    413: "Payload Too Large",
+}
+_SCOPE = re.compile(r"Credential=[^/,&\s]+/\d{8}/([a-z0-9-]+)/([a-z0-9-]+)/aws4_request")
 
 
 class Middleware:
@@ -38,12 +50,23 @@ class Middleware:
         moto: Moto's dispatcher.
         control_plane: Answers for SageMaker.
         admin: Answers below ``/_emulator/``.
+        roles: Answers for IAM what moto lacks.
+        services: Answer for others, by the first part of ``X-Amz-Target``.
     """
 
-    def __init__(self, moto: Application, control_plane: ControlPlane, admin: Admin) -> None:
+    def __init__(
+        self,
+        moto: Application,
+        control_plane: ControlPlane,
+        admin: Admin,
+        roles: Roles,
+        services: Mapping[str, JsonService],
+    ) -> None:
         self._moto = moto
         self._control_plane = control_plane
         self._admin = admin
+        self._roles = roles
+        self._services = services
         self._lock = threading.Lock()
         self._last_request = time.monotonic()
 
@@ -58,36 +81,52 @@ class Middleware:
             if path.startswith("/_emulator/"):
                 _refuse_browsers(environ)
                 return self._admin_page(environ, path, start_response)
-            if environ.get("HTTP_X_AMZ_TARGET", "").startswith(_TARGET):
-                _refuse_browsers(environ)
-                return self._sagemaker(environ, start_response)
-            _, service = _scope(environ)
-            if service == "iam":
-                answer = answer_iam(_form(environ))
+            if "HTTP_X_AMZ_TARGET" in environ:
+                return self._json_service(environ, start_response)
+            if _scope(environ)[1] == "iam":
+                answer = self._roles.answer(_form(environ))
                 if answer is not None:
-                    return _respond(start_response, 200, answer.encode(), "text/xml")
+                    return _respond(environ, start_response, 200, answer.encode(), "text/xml")
             return self._pass_on(environ, start_response)
         except ServiceError as error:
-            return _respond_error(start_response, error)
+            return _respond_error(environ, start_response, error)
 
     def _admin_page(self, environ: Environ, path: str, start_response: StartResponse) -> Iterable[bytes]:
         body = _read_body(environ)
         answer = self._admin.answer(environ["REQUEST_METHOD"], path.removeprefix("/_emulator/"), body)
-        return _respond(start_response, 200, json.dumps(answer).encode(), "application/json")
+        return _respond(environ, start_response, 200, json.dumps(answer).encode(), "application/json")
 
-    def _sagemaker(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        operation = environ["HTTP_X_AMZ_TARGET"].removeprefix(_TARGET)
-        body = _read_body(environ)
-        request = _parse(body)
+    def _json_service(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """A request of the JSON protocol, which names service and operation in a header."""
+        service, _, operation = environ["HTTP_X_AMZ_TARGET"].partition(".")
+        if service == _SAGEMAKER:
+            _refuse_browsers(environ)
+            answer = self._sagemaker(environ, operation)
+        elif service in self._services:
+            request = _parse(_peek_body(environ))
+            answer = self._services[service].answer(operation, _scope(environ)[0], request)
+        elif environ["HTTP_X_AMZ_TARGET"] == _FILTER_LOGS:
+            answer = _filter_logs(environ)
+        else:
+            answer = None
+        if answer is None:
+            return self._pass_on(environ, start_response)
+        return _respond(environ, start_response, 200, json.dumps(answer).encode(), _JSON)
+
+    def _sagemaker(self, environ: Environ, operation: str) -> JsonObject | None:
+        """The answer; None where moto is to give one."""
+        if environ["REQUEST_METHOD"] != "POST":
+            raise ServiceError(
+                "UnknownOperationException", "SageMaker is asked by POST.", 405, rule="operation.method"
+            )
+        request = _parse(_peek_body(environ))
         region, _ = _scope(environ)
         if not self._control_plane.answers(operation, request):
-            environ["wsgi.input"] = io.BytesIO(body)
             environ["HTTP_AUTHORIZATION"] = (
                 f"AWS4-HMAC-SHA256 Credential=-/20200101/{region}/sagemaker/aws4_request"
             )
-            return self._pass_on(environ, start_response)
-        answer = self._control_plane.answer(operation, region, request)
-        return _respond(start_response, 200, json.dumps(answer).encode(), "application/x-amz-json-1.1")
+            return None
+        return self._control_plane.answer(operation, region, request)
 
     def _pass_on(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Moto's answer; its HTML error pages are turned into errors of the protocol."""
@@ -115,35 +154,80 @@ class Middleware:
         return answer
 
 
+def _filter_logs(environ: Environ) -> JsonObject | None:
+    """The answer; None where moto is to give one, to a request that it understands."""
+    request = _parse(_peek_body(environ))
+    if not isinstance(request, dict):
+        return None
+    narrowed = narrow(request, _scope(environ)[0])
+    if narrowed is None:
+        return {"events": [], "searchedLogStreams": []}
+    _replace_body(environ, json.dumps(narrowed).encode())
+    return None
+
+
 def _refuse_browsers(environ: Environ) -> None:
     """A page in the user's browser must not be able to run jobs on their machine."""
     if "HTTP_ORIGIN" in environ:
-        raise ServiceError("AccessDeniedException", "The emulator does not serve web pages.", 403)
+        raise ServiceError(
+            "AccessDeniedException", "The emulator does not serve web pages.", 403, rule="operation.origin"
+        )
 
 
 def _scope(environ: Environ) -> tuple[str, str]:
-    """Region and service that the request was signed for."""
-    match = _SCOPE.search(environ.get("HTTP_AUTHORIZATION", ""))
+    """Region and service that the request was signed for, in its header or, presigned, in its query."""
+    signed = environ.get("HTTP_AUTHORIZATION")
+    if signed is None:
+        query = environ.get("QUERY_STRING", "")
+        signed = unquote(query) if "X-Amz-Credential" in query else ""
+    match = _SCOPE.search(signed)
     return (match[1], match[2]) if match else (DEFAULT_REGION, "")
 
 
 def _read_body(environ: Environ) -> bytes:
+    """The whole body, whether its length is announced or it comes in chunks. Raises ServiceError."""
+    if environ.get("wsgi.input_terminated"):
+        return _bounded(environ["wsgi.input"].read(_MAX_BODY + 1))
     try:
         length = int(environ.get("CONTENT_LENGTH") or 0)
     except ValueError:
         raise ServiceError("SerializationException", "The Content-Length is no number.") from None
     if length > _MAX_BODY:
-        raise ServiceError("RequestEntityTooLarge", f"The request is larger than {_MAX_BODY} bytes.", 413)
+        raise _too_large()
     return bytes(environ["wsgi.input"].read(length)) if length > 0 else b""
 
 
-def _form(environ: Environ) -> dict[str, list[str]]:
-    """The form of a query-protocol request, which stays readable for moto."""
-    if not environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
-        return {}
+def _bounded(body: bytes) -> bytes:
+    if len(body) > _MAX_BODY:
+        raise _too_large()
+    return body
+
+
+def _too_large() -> ServiceError:
+    return ServiceError(
+        "RequestEntityTooLarge", f"The request is larger than {_MAX_BODY} bytes.", 413, rule="operation.size"
+    )
+
+
+def _peek_body(environ: Environ) -> bytes:
+    """The whole body, which stays readable for moto."""
     body = _read_body(environ)
+    _replace_body(environ, body)
+    return body
+
+
+def _replace_body(environ: Environ, body: bytes) -> None:
     environ["wsgi.input"] = io.BytesIO(body)
-    return parse_qs(body.decode(errors="replace"))
+    environ["CONTENT_LENGTH"] = str(len(body))
+    environ.pop("HTTP_TRANSFER_ENCODING", None)
+
+
+def _form(environ: Environ) -> dict[str, list[str]]:
+    """The parameters of a query-protocol request, in its body or, presigned, in its query."""
+    text = environ.get("QUERY_STRING", "")
+    if environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
+        text = f"{_peek_body(environ).decode(errors='replace')}&{text}"
+    return parse_qs(text)
 
 
 def _parse(body: bytes) -> object:
@@ -157,15 +241,26 @@ def _content_type(headers: Headers) -> str:
     return next((value for name, value in headers if name.lower() == "content-type"), "")
 
 
-def _respond(start_response: StartResponse, status: int, body: bytes, content_type: str) -> Iterable[bytes]:
-    headers = [("Content-Type", content_type), ("Content-Length", str(len(body)))]
+def _respond(
+    environ: Environ, start_response: StartResponse, status: int, body: bytes, content_type: str, rule: str = ""
+) -> Iterable[bytes]:
+    headers = [
+        ("Content-Type", content_type),
+        ("Content-Length", str(len(body))),
+        ("x-amzn-RequestId", str(uuid.uuid4())),
+    ]
+    if rule:
+        headers.append(("x-emulator-rule", rule))
     start_response(f"{status} {_REASONS.get(status, 'Error')}", headers)
-    return [body]
+    return [] if environ.get("REQUEST_METHOD") == "HEAD" else [body]
 
 
-def _respond_error(start_response: StartResponse, error: ServiceError) -> Iterable[bytes]:
+def _respond_error(environ: Environ, start_response: StartResponse, error: ServiceError) -> Iterable[bytes]:
+    """As JSON, or in the query protocol's XML where the request came in that."""
+    if _scope(environ)[1] == "iam" and "HTTP_X_AMZ_TARGET" not in environ:
+        return _respond_protocol_error(environ, start_response, error.code, error.message, error.status)
     body: JsonObject = {"__type": error.code, "message": error.message}
-    return _respond(start_response, error.status, json.dumps(body).encode(), "application/x-amz-json-1.1")
+    return _respond(environ, start_response, error.status, json.dumps(body).encode(), _JSON, error.rule)
 
 
 def _respond_protocol_error(
@@ -174,7 +269,7 @@ def _respond_protocol_error(
     """An error as the client of the service reads it: JSON, S3's XML, or the query protocol's XML."""
     _, service = _scope(environ)
     if "HTTP_X_AMZ_TARGET" in environ or service not in ("s3", "iam", "sts", "ec2", "sns", "sqs", ""):
-        return _respond_error(start_response, ServiceError(code, message, status))
+        return _respond_error(environ, start_response, ServiceError(code, message, status))
     inner = f"<Error><Code>{escape(code)}</Code><Message>{escape(message)}</Message></Error>"
     text = inner if service in ("s3", "") else f"<ErrorResponse>{inner}</ErrorResponse>"
-    return _respond(start_response, status, f'<?xml version="1.0"?>{text}'.encode(), "application/xml")
+    return _respond(environ, start_response, status, f'<?xml version="1.0"?>{text}'.encode(), "application/xml")

@@ -1,88 +1,73 @@
-"""The rules for CreateTrainingJob that the service model cannot express."""
+"""The rules for CreateTrainingJob that the service model cannot express.
+
+Each refusal names its row in the table of ``docs/emulator.md``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import regex
 
-from cloudtune.emulator.object_store import ObjectStore, split_uri
+from cloudtune.emulator.account_rules import Account, check_account
+from cloudtune.emulator.resource_rules import check_limits, check_resources, check_vpc
 from cloudtune.emulator.service_error import JsonObject, invalid
+from cloudtune.emulator.supported import check_supported
+from cloudtune.emulator.tag_rules import check_tags
 
 ML_ROOT = "/opt/ml"
 DEFAULT_CHECKPOINTS = f"{ML_ROOT}/checkpoints"
-_MAX_RUNTIME_S = 28 * 86_400
-_ACCELERATED = ("ml.p", "ml.g", "ml.trn")
+_RESERVED_FOLDERS = ("input", "model", "output", "code", "failure")
+_PROFILING_INTERVALS_MS = (100, 200, 500, 1000, 5000, 60_000)
 
 
-def check_create(request: JsonObject, store: ObjectStore) -> None:
-    """Raises ServiceError ``ValidationException`` naming the first rule that is broken."""
-    checks: list[Callable[[JsonObject], None]] = [
+def check_create(request: JsonObject, region: str, account: Account) -> None:
+    """Raises ServiceError naming the first rule that is broken."""
+    for check in (
         _check_algorithm,
-        _check_resources,
-        _check_limits,
+        check_resources,
+        check_limits,
+        check_vpc,
         _check_texts,
         _check_metrics,
+        _check_channels,
         _check_checkpoint_path,
-        _check_supported,
-    ]
-    for check in checks:
+        check_debugger,
+        check_supported,
+    ):
         check(request)
-    _check_buckets(request, store)
-    _check_inputs(request, store)
+    check_tags(request.get("Tags", []))
+    check_account(request, region, account)
 
 
 def _check_algorithm(request: JsonObject) -> None:
+    if "ServerlessJobConfig" in request:
+        raise invalid("The emulator runs no serverless jobs.", rule="create.serverless")
     algorithm = request.get("AlgorithmSpecification")
     if algorithm is None:
-        raise invalid("AlgorithmSpecification is required.")
+        raise invalid("AlgorithmSpecification is required.", rule="create.algorithm.required")
     if ("TrainingImage" in algorithm) == ("AlgorithmName" in algorithm):
-        raise invalid("You must specify either an algorithm name or a training image, and not both.")
-    if "TrainingInputMode" not in algorithm:
-        raise invalid("TrainingInputMode is required in AlgorithmSpecification.")
-
-
-def _check_resources(request: JsonObject) -> None:
-    resources = request.get("ResourceConfig")
-    if resources is None:
-        raise invalid("ResourceConfig is required.")
-    groups = resources.get("InstanceGroups")
-    if groups and ("InstanceType" in resources or "InstanceCount" in resources):
-        raise invalid("InstanceGroups excludes InstanceType and InstanceCount.")
-    if not groups and "InstancePreferences" not in resources:
-        for name in ("InstanceType", "InstanceCount"):
-            if name not in resources:
-                raise invalid(f"ResourceConfig must contain {name} or InstanceGroups.")
-    keep_alive = resources.get("KeepAlivePeriodInSeconds", 0)
-    if keep_alive and request.get("EnableManagedSpotTraining"):
-        raise invalid("KeepAlivePeriodInSeconds is not supported for managed spot training jobs.")
-
-
-def _check_limits(request: JsonObject) -> None:
-    limits = request.get("StoppingCondition", {})
-    runtime, wait = limits.get("MaxRuntimeInSeconds"), limits.get("MaxWaitTimeInSeconds")
-    if runtime is not None and runtime > _MAX_RUNTIME_S:
-        raise invalid(f"MaxRuntimeInSeconds {runtime} is above the limit of {_MAX_RUNTIME_S} seconds.")
-    if request.get("EnableManagedSpotTraining"):
-        if wait is None:
-            raise invalid("MaxWaitTimeInSeconds must be specified for managed spot training.")
-        if wait < (runtime or 86_400):
-            raise invalid(
-                f"Invalid MaxWaitTimeInSeconds. It must be present and be greater than or equal to "
-                f"MaxRuntimeInSeconds ({wait} < {runtime or 86_400})."
-            )
-    elif wait is not None:
-        raise invalid("MaxWaitTimeInSeconds may only be specified for managed spot training.")
-    instance_type = request["ResourceConfig"].get("InstanceType", "")
-    if "MaxPendingTimeInSeconds" in limits and not instance_type.startswith(_ACCELERATED):
-        raise invalid("MaxPendingTimeInSeconds may only be specified for accelerated instance types.")
+        raise invalid(
+            "You must specify either an algorithm name or a training image, and not both.",
+            rule="create.algorithm.one-source",
+        )
+    if "AlgorithmName" in algorithm:
+        raise invalid(
+            f"The algorithm {algorithm['AlgorithmName']!r} does not exist: set TrainingImage instead.",
+            rule="create.algorithm.exists",
+        )
+    access = algorithm.get("TrainingImageConfig", {}).get("TrainingRepositoryAccessMode")
+    if access == "Vpc" and "VpcConfig" not in request:
+        raise invalid("TrainingRepositoryAccessMode Vpc requires a VpcConfig.", rule="create.algorithm.vpc-image")
 
 
 def _check_texts(request: JsonObject) -> None:
     """Texts become a process's arguments and environment, which a NUL would end early."""
     texts = [*_arguments(request), *request.get("Environment", {}).values()]
     if any("\0" in text for text in texts):
-        raise invalid("Container arguments and environment must not contain NUL characters.")
+        raise invalid(
+            "Container arguments and environment must not contain NUL characters.", rule="create.texts.nul"
+        )
 
 
 def _arguments(request: JsonObject) -> Iterator[str]:
@@ -98,53 +83,57 @@ def _check_metrics(request: JsonObject) -> None:
         except regex.error as error:
             raise invalid(
                 f"The regular expression {definition['Regex']!r} of metric {definition['Name']!r} is invalid: "
-                f"{error}"
+                f"{error}",
+                rule="create.metrics.regex",
             ) from None
+
+
+def _check_channels(request: JsonObject) -> None:
+    channels = request.get("InputDataConfig", [])
+    names = [channel["ChannelName"] for channel in channels]
+    if len(set(names)) != len(names):
+        raise invalid(f"Channel names must be unique: {', '.join(names)}.", rule="create.channels.unique")
+    groups = {group["InstanceGroupName"] for group in request["ResourceConfig"].get("InstanceGroups", [])}
+    for channel in channels:
+        if len(channel["DataSource"]) != 1:
+            raise invalid(
+                f"Channel {channel['ChannelName']!r} must have exactly one data source.",
+                rule="create.channels.one-source",
+            )
+        unknown = set(channel["DataSource"].get("S3DataSource", {}).get("InstanceGroupNames", [])) - groups
+        if unknown:
+            raise invalid(
+                f"Channel {channel['ChannelName']!r} names instance groups that the job lacks: "
+                f"{', '.join(sorted(unknown))}.",
+                rule="create.channels.groups",
+            )
 
 
 def _check_checkpoint_path(request: JsonObject) -> None:
     path = request.get("CheckpointConfig", {}).get("LocalPath", DEFAULT_CHECKPOINTS)
-    if ".." in path.split("/") or not path.startswith(f"{ML_ROOT}/"):
-        raise invalid(f"The emulator supports checkpoints below {ML_ROOT}/ only, not {path!r}.")
+    parts = path.split("/")
+    if ".." in parts or not path.startswith(f"{ML_ROOT}/"):
+        raise invalid(
+            f"The emulator supports checkpoints below {ML_ROOT}/ only, not {path!r}.",
+            rule="create.checkpoint.path",
+        )
+    below = [part for part in parts[3:] if part not in ("", ".")]
+    if not below or below[0] in _RESERVED_FOLDERS:
+        raise invalid(
+            f"CheckpointConfig.LocalPath {path!r} is reserved by SageMaker.", rule="create.checkpoint.reserved"
+        )
 
 
-def _check_supported(request: JsonObject) -> None:
-    """What the service would do and this emulator cannot is refused, never ignored."""
-    resources = request["ResourceConfig"]
-    if resources.get("InstanceCount", 1) != 1 or "InstanceGroups" in resources:
-        raise invalid("The emulator runs jobs of one instance: set InstanceCount to 1.")
-    if request["AlgorithmSpecification"]["TrainingInputMode"] == "Pipe":
-        raise invalid("The emulator supports the input modes File and FastFile.")
-    names = [channel["ChannelName"] for channel in request.get("InputDataConfig", [])]
+def check_debugger(request: JsonObject) -> None:
+    """Also for UpdateTrainingJob. Raises ServiceError."""
+    interval = request.get("ProfilerConfig", {}).get("ProfilingIntervalInMilliseconds", 500)
+    if interval not in _PROFILING_INTERVALS_MS:
+        raise invalid(
+            f"ProfilingIntervalInMilliseconds {interval} must be one of "
+            f"{', '.join(map(str, _PROFILING_INTERVALS_MS))}.",
+            rule="create.profiler.interval",
+        )
+    rules = [*request.get("DebugRuleConfigurations", []), *request.get("ProfilerRuleConfigurations", [])]
+    names = [item["RuleConfigurationName"] for item in rules]
     if len(set(names)) != len(names):
-        raise invalid("Channel names must be unique.")
-    for channel in request.get("InputDataConfig", []):
-        source = channel["DataSource"].get("S3DataSource")
-        if source is None or source["S3DataType"] != "S3Prefix":
-            raise invalid(f"Channel {channel['ChannelName']!r}: the emulator reads S3Prefix data sources only.")
-        if channel.get("CompressionType", "None") != "None" or channel.get("RecordWrapperType", "None") != "None":
-            raise invalid(f"Channel {channel['ChannelName']!r}: the emulator neither unpacks nor wraps records.")
-        if channel.get("InputMode") == "Pipe":
-            raise invalid("The emulator supports the input modes File and FastFile.")
-
-
-def _check_buckets(request: JsonObject, store: ObjectStore) -> None:
-    uris = {"OutputDataConfig.S3OutputPath": request["OutputDataConfig"]["S3OutputPath"]}
-    if "CheckpointConfig" in request:
-        uris["CheckpointConfig.S3Uri"] = request["CheckpointConfig"]["S3Uri"]
-    for where, uri in uris.items():
-        bucket, _ = split_uri(uri)
-        if not store.has_bucket(bucket):
-            raise invalid(f"The bucket of {where} ({uri}) does not exist: {bucket!r}.")
-
-
-def _check_inputs(request: JsonObject, store: ObjectStore) -> None:
-    for channel in request.get("InputDataConfig", []):
-        uri = channel["DataSource"]["S3DataSource"]["S3Uri"]
-        bucket, prefix = split_uri(uri)
-        if not store.has_bucket(bucket) or not store.list(bucket, prefix):
-            raise invalid(
-                f'No S3 objects found under S3 URL "{uri}" given in input data source. Please ensure that the '
-                "bucket exists in the selected region, that objects exist under that S3 prefix, and that the role "
-                f'"{request["RoleArn"]}" has "s3:ListBucket" permissions on bucket "{bucket}".'
-            )
+        raise invalid(f"RuleConfigurationName must be unique: {', '.join(names)}.", rule="create.debugger.unique")

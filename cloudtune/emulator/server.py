@@ -18,6 +18,7 @@ from moto.core.model_instances import reset_model_data
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import BaseWSGIServer, make_server
 
+from cloudtune.emulator.account_rules import Account
 from cloudtune.emulator.admin import Admin
 from cloudtune.emulator.audit import AuditLog
 from cloudtune.emulator.client_environment import client_environment
@@ -26,12 +27,13 @@ from cloudtune.emulator.engine import Engine
 from cloudtune.emulator.faults import Faults, InterruptRule, Scenario, load_scenario
 from cloudtune.emulator.faults.request_faults import RequestFaults
 from cloudtune.emulator.https_proxy import Authority, ProxyHandler
-from cloudtune.emulator.iam import ensure_role
+from cloudtune.emulator.iam import Roles
 from cloudtune.emulator.isolation import check_choice, choose
 from cloudtune.emulator.job_environment import ScriptFolder
 from cloudtune.emulator.jobs import JobContext, JobTable
 from cloudtune.emulator.middleware import Middleware
 from cloudtune.emulator.object_store import ObjectStore
+from cloudtune.emulator.pricing import Pricing
 from cloudtune.emulator.processes import Keeper
 from cloudtune.emulator.service_clock import ServiceClock
 from cloudtune.emulator.service_error import JsonObject, ServiceError
@@ -111,6 +113,8 @@ class SageMakerEmulator:
             stop_grace_s=stop_grace_s,
         )
         self._clock = ServiceClock(time_scale)
+        #: The account's roles; may be made strict at any time.
+        self.roles = Roles()
         self._closing = threading.Lock()
         self._closed = threading.Event()
         self._server: BaseWSGIServer | None = None
@@ -157,10 +161,12 @@ class SageMakerEmulator:
         self._admin = Admin(self._table, self._engine, self._faults, self.health, self._close_soon)
         self._middleware = Middleware(
             DomainDispatcherApplication(create_backend_app),
-            ControlPlane(self._table, store, self._engine),
+            ControlPlane(self._table, Account(store, self.roles), self._engine),
             self._admin,
+            self.roles,
+            {"AWSPriceListService": Pricing()},
         )
-        ensure_role(DEFAULT_ROLE)
+        self.roles.ensure(DEFAULT_ROLE)
         self._server.app = RequestFaults(self._middleware, self._faults)
         threading.Thread(target=self._server.serve_forever, args=(_POLL_S,), name="emulator", daemon=True).start()
         return self

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 import regex
+from botocore.loaders import Loader
 from botocore.model import ListShape, MapShape, ServiceModel, Shape, StringShape, StructureShape
 
 from cloudtune.emulator.service_error import JsonObject, ServiceError, invalid
@@ -19,6 +20,12 @@ _MATCH_TIMEOUT_S = 1.0
 _SHOWN_LENGTH = 300  # of a refused value in the message
 _MAX_DEPTH = 40  # only SearchExpression nests at all
 _NUMBERS = ("integer", "long", "float", "double")
+
+
+def load_model(service: str) -> ServiceModel:
+    """botocore's model of a service, such as ``sagemaker``."""
+    # Without a session, which would read the user's configuration and may refuse it.
+    return ServiceModel(Loader().load_service_model(service, "service-2"), service)
 
 
 class RequestValidator:
