@@ -107,7 +107,7 @@ class Faults:
                 self._fired[-1 - number, job_name] = self._fired.get((-1 - number, job_name), 0) + 1
         else:
             self._armed[number].struck(job_name)
-        self.record("interruption", job=job_name, number=number)
+        self.record("interruption", job=job_name, rule=number)
 
     def capacity_error(self, instance_type: str, spot: bool, job_name: str, attempt: int) -> bool:
         """Whether the platform has no such instance now. To be asked before each launch of an instance."""
@@ -117,7 +117,7 @@ class Faults:
             if not fits or not armed.concerns(job_name):
                 continue
             if armed.strikes(self.clock.now(), spec.probability, job_name, job_name, attempt):
-                self.record("capacity_error", job=job_name, instance_type=instance_type, number=armed.number)
+                self.record("capacity_error", job=job_name, instance_type=instance_type, rule=armed.number)
                 return True
         return False
 
@@ -138,7 +138,7 @@ class Faults:
             )
             self._planned[decision] = spec.training_s if fails else None
         if fails:
-            self.record("internal_error", job=job_name, training_s=spec.training_s, number=armed.number)
+            self.record("internal_error", job=job_name, training_s=spec.training_s, rule=armed.number)
         return spec.training_s if fails else None
 
     def checkpoint_upload_lost(self, job_name: str, key: str) -> bool:
@@ -148,6 +148,6 @@ class Faults:
             if not armed.concerns(job_name) or not fnmatchcase(key, spec.key):
                 continue
             if armed.strikes(self.clock.now(), spec.probability, job_name, job_name, key):
-                self.record("lost_checkpoint_upload", job=job_name, key=key, number=armed.number)
+                self.record("lost_checkpoint_upload", job=job_name, key=key, rule=armed.number)
                 return True
         return False

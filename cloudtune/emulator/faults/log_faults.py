@@ -82,7 +82,7 @@ class LogFaults:
             if armed.concerns(call.job) and armed.strikes(
                 self._faults.clock.now(), armed.spec.probability, "", call.job, token
             ):
-                self._faults.record("empty_log_page", job=call.job, number=armed.number)
+                self._faults.record("empty_log_page", job=call.job, rule=armed.number)
                 again = _AGAIN + token
                 return answer.with_document({"events": [], "nextForwardToken": again, "nextBackwardToken": again})
         return answer

@@ -20,6 +20,7 @@ from cloudtune.emulator.faults.responses import Refusal
 from cloudtune.emulator.faults.treatment import RequestRules
 
 _OWN_PAGES = "/_emulator/"
+_READ_BYTES = 1 << 20
 _PACE_S = 0.05  # real, between two parts of a slow answer
 
 
@@ -53,6 +54,8 @@ class RequestFaults:
             return behind(environ, start_response)
         answer = perform(behind, environ) if treatment.takes_place else None
         if treatment.reset:
+            if not treatment.takes_place:
+                _drain(call.size, environ)
             _cut(environ)
         if treatment.refusal is not None:
             return _refuse(call, treatment.refusal, environ, start_response)
@@ -90,10 +93,18 @@ def _halved(body: bytes, environ: Environ) -> Iterator[bytes]:
         _cut(environ)
 
 
+def _drain(size: int, environ: Environ) -> None:
+    """Reads what the client still sends: the server would take it for the next request."""
+    left = size
+    while left > 0 and (part := environ["wsgi.input"].read(min(left, _READ_BYTES))):
+        left -= len(part)
+
+
 def _cut(environ: Environ) -> NoReturn:
     """Ends the connection without another byte; the server takes the error for a client that has gone."""
     connection = environ.get("werkzeug.socket")
     if isinstance(connection, socket.socket):
         with contextlib.suppress(OSError):  # gone already
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.shutdown(socket.SHUT_RDWR)
     raise ConnectionResetError("a fault of the scenario")

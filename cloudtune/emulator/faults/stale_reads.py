@@ -76,5 +76,5 @@ def _view(faults: Faults, armed: Armed[StaleRead], operation: str, job: Describe
     past = as_of(document, now - spec.lag_s)
     if not (hidden or past is not document) or not armed.strikes(now, 1.0, "", name):
         return job
-    faults.record("stale_read", operation=operation, job=name, hidden=hidden, number=armed.number)
+    faults.record("stale_read", operation=operation, job=name, hidden=hidden, rule=armed.number)
     return None if hidden else _Past(past)

@@ -82,8 +82,8 @@ class RequestRules:
         pattern = "*" if isinstance(spec, Throttle) else spec.key
         return pattern == "*" or bool(call.key and fnmatchcase(call.key, pattern))
 
-    def _record(self, fault: str, call: Call, number: int, **facts: object) -> None:
-        self._faults.record(fault, operation=call.name, resource=call.resource, number=number, **facts)
+    def _record(self, fault: str, call: Call, **facts: object) -> None:
+        self._faults.record(fault, operation=call.name, resource=call.resource, **facts)
 
     def _skewed(self, call: Call, environ: Environ) -> Refusal | None:
         skew = self.skew_s()
@@ -97,7 +97,7 @@ class RequestRules:
         off = time.time() + skew - signed.timestamp()
         if abs(off) <= _MOST_SKEW_S:
             return None
-        self._record("clock_skew", call, -1, off_s=off)
+        self._record("clock_skew", call, off_s=off)
         return responses.too_skewed(call)
 
     def _throttled(self, call: Call) -> Refusal | None:
@@ -106,7 +106,7 @@ class RequestRules:
                 continue
             if not self._take(armed, call):
                 armed.struck("")
-                self._record("throttled", call, armed.number)
+                self._record("throttled", call, rule=armed.number)
                 return responses.throttled(call)
         return None
 
@@ -124,7 +124,7 @@ class RequestRules:
             if not self._concerns(armed, call):
                 continue
             if armed.strikes(self._faults.clock.now(), spec.probability, "", call.name, call.resource):
-                self._record(spec.error, call, armed.number, after_effect=spec.after_effect)
+                self._record(spec.error, call, rule=armed.number, after_effect=spec.after_effect)
                 if spec.error == "connection_reset":
                     return Treatment(reset=True, takes_place=spec.after_effect)
                 if spec.error == "truncated_body":
@@ -138,7 +138,7 @@ class RequestRules:
             if not self._concerns(armed, call):
                 continue
             if armed.strikes(self._faults.clock.now(), spec.probability, "", call.name, call.resource):
-                self._record("slow_response", call, armed.number, latency_s=spec.latency_s)
+                self._record("slow_response", call, rule=armed.number, latency_s=spec.latency_s)
                 rates = [rate for rate in (treatment.bytes_per_s, spec.bytes_per_s) if rate is not None]
                 treatment = replace(
                     treatment,
