@@ -2,21 +2,24 @@
 
 The platform's own checkpoint sync is not trusted with the state: it has been known to stop silently, and an
 interruption may come without notice. A thread uploads whole lines only, verified by digest, and the store says how
-many events are safely away; the loop never waits for S3.
+many events are safely away; the loop never waits for S3. Whatever else is uploaded goes its own way.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from cloudtune.aws.objects import S3Objects
+from cloudtune.aws.retry import Retry, Wait
 from cloudtune.clock import Clock, WallClock
-from cloudtune.errors import CloudtuneError, StoreError, Throttled, Unreachable
-from cloudtune.experiment.events import Event
+from cloudtune.errors import AwsError, CloudtuneError, Conflict, StoreError, Throttled, Unreachable
+from cloudtune.experiment.events import Event, ExperimentEnded
 from cloudtune.paths import ExperimentPaths, S3Uri, write_atomic
+from cloudtune.remote.side_uploads import SideUploads
+from cloudtune.remote.writer_claim import WriterClaim
 from cloudtune.stores.file import FileStore
 
 logger = logging.getLogger(__name__)
@@ -25,19 +28,28 @@ logger = logging.getLogger(__name__)
 SEGMENT_BYTES = 64 * 1024
 #: Uploads begin this long after the first event of a batch, seconds.
 _BATCH_S = 0.1
+#: From the beginning of one upload to that of the next, seconds: requests are paid for one by one.
+_PACE_S = 0.4
 _RETRY_S = 1.0
-#: Trials' output is uploaded this often, seconds.
-_LOGS_S = 10.0
-#: Larger ones are uploaded at the end alone.
-_MAX_GROWING_LOG_BYTES = 16 << 20
-#: How long the end of a session waits for S3, seconds.
+#: A lasting failure is told this often, seconds.
+_REMIND_S = 600.0
+#: How long the end of a session waits for S3, seconds: what SIGTERM leaves of two minutes, or, where an experiment
+#: has come to its end, as long as it takes S3 to recover from most of its troubles.
 _FLUSH_S = 60.0
+_PATIENT_FLUSH_S = 600.0
+#: A machine that has just been started, and is paid for, waits for S3: pauses, besides those of the client itself.
+_RESTORE_WAITS: dict[type[AwsError], Wait] = dict.fromkeys(
+    (Throttled, Unreachable), Wait(base_s=1.0, cap_s=15.0, give_up_after_s=60.0)
+)
 #: Exists while journal and metadata are being fetched: what is here then may be a part.
 _RESTORING = ".restoring"
 
 
 class MirroredStore:
     """An :class:`~cloudtune.experiment.ports.ExperimentStore` whose :meth:`durable` counts what S3 has.
+
+    One session at a time writes to ``state``: the one that was opened last. Earlier ones, on machines that should
+    be gone, raise Conflict from their next :meth:`append` or :meth:`close`.
 
     Args:
         paths: Of the experiment on disk.
@@ -58,40 +70,55 @@ class MirroredStore:
         self._paths = paths
         self._objects = objects
         self._state = state
-        self._logs = logs
         self._clock = clock or WallClock()
         self._store = FileStore(paths, segment_bytes=SEGMENT_BYTES)
+        self._claim = WriterClaim(objects, state)
+        self._side = SideUploads(paths, objects, state, logs, self._clock)
+        self._holder = ""
         self._news = threading.Event()
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         #: What S3 has of each file: (size, mtime in ns).
         self._uploaded: dict[Path, tuple[int, int]] = {}
         self._durable = 0
-        self._error_logged = False
+        self._remind_at: float | None = None
         self._flushed = True
-        self._logs_due = 0.0
+        self._conflict: Conflict | None = None
+        #: Seconds for the last uploads.
+        self._patience_s = _FLUSH_S
 
     def open(self, holder: str) -> None:
         """Takes the experiment, restored if need be.
 
         Raises:
+            Conflict: Another process of this machine has it.
             AwsError: S3 does not let us read or write, which had better be known now than after hours.
         """
         self.restore()
         self._store.open(holder)
         try:
-            self._try_to_write()
+            self._holder, self._conflict = holder, None
+            self._claim = WriterClaim(self._objects, self._state)
+            if self._try_to_claim() and self._fetch_rest():
+                self._store.close()
+                self._store.open(holder)  # what it knew has been replaced
             self._durable = self._store.durable() if self._restored_all() else 0
         except BaseException:
             self._store.close()
             raise
         self._closing.clear()
-        self._flushed = False
+        self._flushed, self._patience_s = False, _FLUSH_S
         self._thread = threading.Thread(target=self._upload_until_closed, name="cloudtune-mirror", daemon=True)
         self._thread.start()
+        self._side.start()
 
     def append(self, events: Sequence[Event]) -> None:
+        """Raises Conflict if a later session has taken over."""
+        if self._conflict is not None:
+            raise self._conflict
         self._store.append(events)
+        if events:
+            self._patience_s = _PATIENT_FLUSH_S if isinstance(events[-1], ExperimentEnded) else _FLUSH_S
         self._news.set()
 
     def read(self, since: int = 0) -> list[Event]:
@@ -102,47 +129,67 @@ class MirroredStore:
         return self._durable
 
     def close(self) -> None:
-        """Uploads the rest, for a minute at most if S3 does not answer.
+        """Uploads the rest. If S3 does not answer: for a minute, or ten if the experiment has ended.
 
         Raises:
             StoreError: S3 lacks the end of the experiment: it must not look complete.
+            Conflict: A later session has taken over.
         """
         self._store.close()
         thread, self._thread = self._thread, None
         if thread is None:
             return
+        deadline = self._clock.now() + self._patience_s
         self._closing.set()
         self._news.set()
-        thread.join(_FLUSH_S)
+        thread.join(self._patience_s)
+        if self._conflict is not None:
+            raise self._conflict
+        self._side.end(max(0.0, deadline - self._clock.now()))
         if not self._flushed:
             raise StoreError(
-                f"S3 did not take the last state of {self._paths.name} within {_FLUSH_S:.0f} s: {self._state} is "
-                f"complete up to event {self._durable} only.",
+                f"S3 did not take the last state of {self._paths.name} within {self._patience_s:.0f} s: "
+                f"{self._state} is complete up to event {self._durable} only.",
                 "Look for the reason in the job's log, and launch again: the experiment continues from there.",
             )
 
     def restore(self) -> None:
-        """If this machine has nothing of the experiment, fetches journal and metadata from S3."""
+        """If this machine has nothing of the experiment, fetches journal and metadata from S3.
+
+        Raises:
+            AwsError: S3 refuses, or has not answered for minutes.
+        """
         marker = self._paths.dir / _RESTORING
         if any(self._paths.journal.glob("*.jsonl")) and not marker.exists():
             return
         write_atomic(marker, "")
+        retry = Retry(self._clock, _RESTORE_WAITS, on_wait=_tell_of_wait)
+        fetched = retry.call(self._fetch)
+        marker.unlink()
+        if fetched:
+            logger.info("Restored %d files of %s from %s.", len(fetched), self._paths.name, self._state)
+
+    def _fetch(self) -> list[Path]:
         fetched = self._objects.download_missing(
             self._state,
             self._paths.dir,
             include=lambda name: name == self._paths.metadata.name or _is_segment(name),
         )
-        marker.unlink()
-        if fetched:
-            logger.info("Restored %d files of %s from %s.", len(fetched), self._paths.name, self._state)
-            for path in fetched:
-                self._uploaded[path] = _version(path)
+        for path in fetched:
+            self._uploaded[path] = _version(path)
+        return fetched
 
-    def _try_to_write(self) -> None:
+    def _fetch_rest(self) -> bool:
+        """Fetches what an earlier session, refused from now on, has written while this machine restored; whether
+        there was any. A machine with a journal of its own keeps that."""
+        return self._restored_all() and bool(self._fetch())
+
+    def _try_to_claim(self) -> bool:
         try:
-            self._upload(self._paths.metadata, self._state / self._paths.metadata.name)
+            self._claim.take(self._holder)
         except (Unreachable, Throttled) as error:
             logger.warning("S3 does not answer; tuning begins, and uploading is retried. %s", error)
+        return self._claim.is_taken
 
     def _restored_all(self) -> bool:
         """Whether S3 has every event that is on disk: what has just been fetched, and nothing else."""
@@ -156,37 +203,50 @@ class MirroredStore:
             if not self._closing.is_set():
                 self._closing.wait(_BATCH_S)
             self._news.clear()
+            begin = self._clock.now()
             if not self._try_upload():
                 self._closing.wait(_RETRY_S)
                 self._news.set()
-        deadline = self._clock.now() + _FLUSH_S
-        self._logs_due = 0.0
-        while not (flushed := self._try_upload(final=True)) and self._clock.now() < deadline:
+            self._closing.wait(max(0.0, begin + _PACE_S - self._clock.now()))
+        deadline = self._clock.now() + self._patience_s
+        while not (flushed := self._try_upload()) and self._conflict is None and self._clock.now() < deadline:
             self._clock.sleep(_RETRY_S)
         self._flushed = flushed
 
-    def _try_upload(self, final: bool = False) -> bool:
-        """Whether S3 has the state as it is now. Whatever goes wrong is tried again: a thread that dies would
-        leave the state here alone."""
+    def _try_upload(self) -> bool:
+        """Whether S3 has journal and metadata as they are now. Whatever goes wrong is tried again: a thread that
+        dies would leave the state here alone."""
+        if self._conflict is not None:
+            return False
         try:
+            self._upload_metadata()
             self._upload_journal()
-            for path in (self._paths.metadata, self._paths.results, self._paths.snapshot):
-                self._upload(path, self._state / path.name)
+        except Conflict as error:
+            logger.error("%s", error)
+            self._side.abandon()
+            self._conflict = error
+            return False
         except (CloudtuneError, OSError) as error:
-            if not self._error_logged:
+            now = self._clock.now()
+            if self._remind_at is None or now >= self._remind_at:
+                self._remind_at = now + _REMIND_S
                 logger.warning(
                     "S3 does not take the state now; tuning goes on, and uploading is retried. %s", error
                 )
-            self._error_logged = True
             return False
         except Exception:
             logger.exception("Uploading the state failed unexpectedly; it is retried.")
             return False
-        if self._error_logged:
+        if self._remind_at is not None:
             logger.info("S3 has the state again.")
-        self._error_logged = False
-        self._try_upload_logs(final)
+        self._remind_at = None
         return True
+
+    def _check_claim(self) -> None:
+        if self._claim.is_taken:
+            self._claim.check()
+        else:
+            self._claim.take(self._holder)
 
     def _upload_journal(self) -> None:
         for segment in self._store.segments():
@@ -194,46 +254,17 @@ class MirroredStore:
             if segment.num_bytes and self._uploaded.get(segment.path) != version:
                 with segment.path.open("rb") as file:
                     content = file.read(segment.num_bytes)  # whole lines: what is being written is not seen
+                self._check_claim()
                 self._objects.put(self._state / "journal" / segment.path.name, content)
                 self._uploaded[segment.path] = version
             self._durable = max(self._durable, segment.first_event + segment.num_events)
 
-    def _upload(self, path: Path, target: S3Uri) -> None:
-        if not path.exists():
-            return
-        version = _version(path)
-        if self._uploaded.get(path) != version:
-            self._objects.upload(path, target)
+    def _upload_metadata(self) -> None:
+        path = self._paths.metadata
+        if path.exists() and self._uploaded.get(path) != (version := _version(path)):
+            self._check_claim()
+            self._objects.upload(path, self._state / path.name)
             self._uploaded[path] = version
-
-    def _try_upload_logs(self, final: bool) -> None:
-        """Output is for people: it never keeps the state waiting."""
-        now = self._clock.now()
-        if self._logs is None or now < self._logs_due:
-            return
-        self._logs_due = now + _LOGS_S
-        try:
-            for path in _outputs(self._paths):
-                self._upload_output(path, self._logs / path.parent.name / path.name, final)
-                if self._news.is_set() and not final:
-                    self._news.clear()
-                    self._upload_journal()
-        except (CloudtuneError, OSError) as error:
-            logger.warning("The trials' output cannot be uploaded now: %s", error)
-
-    def _upload_output(self, path: Path, target: S3Uri, final: bool) -> None:
-        """What is there now of a file that grows."""
-        version = _version(path)
-        if self._uploaded.get(path) == version:
-            return
-        if version[0] <= _MAX_GROWING_LOG_BYTES:
-            with path.open("rb") as file:
-                self._objects.put(target, file.read(version[0]))
-        elif final:
-            self._objects.upload(path, target)
-        else:
-            return
-        self._uploaded[path] = version
 
 
 def _is_segment(name: str) -> bool:
@@ -245,6 +276,5 @@ def _version(path: Path) -> tuple[int, int]:
     return status.st_size, 0 if path.suffix == ".jsonl" else status.st_mtime_ns
 
 
-def _outputs(paths: ExperimentPaths) -> Iterator[Path]:
-    for name in ("std.out", "std.err", "config.json"):
-        yield from sorted((paths.trials_dir or paths.dir).glob(f"[0-9]*/{name}"))
+def _tell_of_wait(error: AwsError, pause_s: float) -> None:
+    logger.warning("Waiting for the experiment's state, %.0f s. %s", pause_s, error.message)

@@ -37,7 +37,7 @@ class HeldBack(S3Objects):
 
 
 def main(script: str, machine: str, checkpoints: str, state: str, num_puts: str) -> None:
-    space = {"num_epochs": EPOCHS, "multiplier": uniform(0.9, 1.1), "sleep_time": 0.03}
+    space = {"num_epochs": EPOCHS, "multiplier": uniform(0.9, 1.1), "sleep_time": 0.06}
     tuner = Tuner(
         LocalBackend(script),
         RandomSearch(space, metric="train_acc", mode="max", resource_attr="epoch", random_seed=5),

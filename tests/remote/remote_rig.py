@@ -38,15 +38,20 @@ class Gate:
         self._passable = threading.Event()
         self._passable.set()
         self._broken = threading.Event()
+        self._only = ""
         self.attempts = 0
+        #: Keys of the writes that were sent.
+        self.written: list[str] = []
         session.client("s3").meta.events.register("before-send.s3", self._on_send)
 
-    def hold(self) -> None:
-        """Writes wait from now on."""
+    def hold(self, only: str = "") -> None:
+        """Writes wait from now on: those whose key has ``only`` in it."""
+        self._only = only
         self._passable.clear()
 
-    def fail(self) -> None:
-        """Writes fail from now on."""
+    def fail(self, only: str = "") -> None:
+        """Writes fail from now on: those whose key has ``only`` in it."""
+        self._only = only
         self._broken.set()
 
     def open(self) -> None:
@@ -56,10 +61,14 @@ class Gate:
     def _on_send(self, request: Any, **_: Any) -> None:
         if request.method != "PUT":
             return
+        if self._only not in request.url:
+            self.written.append(request.url)
+            return
         self.attempts += 1
         self._passable.wait(30)
         if self._broken.is_set():
             raise EndpointConnectionError(endpoint_url=request.url)
+        self.written.append(request.url)
 
 
 def started(trial_id: int, elapsed_s: float = 0.0) -> ev.TrialStarted:

@@ -94,7 +94,7 @@ def test_reports_that_were_lost_are_made_again(
     machines = [tmp_path / f"machine-{number}" for number in range(3)]
     lost = 0
     for machine in machines[:2]:
-        process = tune(machine, num_puts=6)
+        process = tune(machine, num_puts=3)
         try:
             enough = len(journal_in_s3(S3Objects(session), state, tmp_path / "look")) + 25
             eventually(lambda m=machine, n=enough: len(journal(m)) >= n, "reports run ahead of S3")

@@ -1,18 +1,21 @@
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 
 import pytest
 from botocore.awsrequest import AWSResponse
+from botocore.exceptions import EndpointConnectionError
 from remote_rig import Gate, eventually, reported, started
 
+from cloudtune.aws import session as session_module
 from cloudtune.aws.objects import S3Objects
 from cloudtune.aws.session import AwsSession
 from cloudtune.errors import AccessDenied, Conflict, ResourceNotFound, StoreError
-from cloudtune.experiment.events import Event
+from cloudtune.experiment.events import Event, ExperimentEnded
 from cloudtune.paths import ExperimentPaths, S3Uri, write_atomic
-from cloudtune.remote import mirrored_store
+from cloudtune.remote import mirrored_store, side_uploads
 from cloudtune.remote.mirrored_store import MirroredStore
 from cloudtune.stores.file import FileStore
 from cloudtune.stores.lines import encode_lines
@@ -106,7 +109,7 @@ def test_what_is_here_is_never_replaced_by_what_s3_had(
     local.open("a tuner whose uploads were lost")
     local.append(events(2, 2))
     local.close()
-    gate.hold()
+    gate.hold(only=".jsonl")
     again = MirroredStore(paths, objects, state)
     again.open("me")
     assert again.read() == events(4)
@@ -280,3 +283,181 @@ def test_output_of_trials_is_uploaded_while_it_grows(
         eventually(lambda: store.durable() == 200)
     store.close()
     assert objects.get(logs / "0/std.out") == output.read_bytes()
+
+
+def test_megabytes_hold_up_neither_the_journal_nor_its_verdict(
+    paths: ExperimentPaths,
+    objects: S3Objects,
+    state: S3Uri,
+    gate: Gate,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(side_uploads, "_INTERVAL_S", 0.01)
+    monkeypatch.setattr(mirrored_store, "_FLUSH_S", 2.0)
+    write_atomic(paths.trial(0).stdout, "output")
+    write_atomic(paths.snapshot, b"a large model")
+    gate.hold(only="tuner.dill")
+    store = MirroredStore(paths, objects, state, S3Uri(state.bucket, state.key.replace("/state", "/logs")))
+    store.open("me")
+    eventually(lambda: gate.attempts, "the snapshot is on its way")
+    store.append(events(5))
+    eventually(lambda: store.durable() == 5, "the journal goes past it", timeout_s=5.0)
+    store.append(events(5, 5))
+    store.close()  # no error: the experiment is whole
+    assert in_s3(objects, state) == on_disk(paths)
+    assert "S3 lacks the last results, snapshot or output" in caplog.text
+
+
+def test_a_steady_stream_of_events_costs_few_requests(
+    paths: ExperimentPaths, objects: S3Objects, state: S3Uri, gate: Gate
+) -> None:
+    store = MirroredStore(paths, objects, state)
+    store.open("me")
+    begin = time.monotonic()
+    count = 0
+    while time.monotonic() - begin < 2.0:
+        store.append(events(1, count))
+        count += 1
+        time.sleep(0.001)  # the pace of the events, not a synchronisation
+    eventually(lambda: store.durable() == count)
+    took = time.monotonic() - begin
+    store.close()
+    uploads = sum(".jsonl" in url for url in gate.written)
+    segments = len(list(paths.journal.glob("*.jsonl")))
+    assert count > 100
+    assert uploads <= took / mirrored_store._PACE_S + 2 + segments
+
+
+def test_an_instance_that_should_be_gone_writes_no_more(
+    paths: ExperimentPaths,
+    objects: S3Objects,
+    state: S3Uri,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    zombie = MirroredStore(paths, objects, state)
+    zombie.open("old-host:1")
+    zombie.append(events(5))
+    eventually(lambda: zombie.durable() == 5)
+    there = ExperimentPaths(tmp_path / "there" / "exp")
+    successor = MirroredStore(there, objects, state)
+    successor.open("new-host:2")
+    assert successor.read() == events(5)
+    successor.append(events(3, 5))
+    eventually(lambda: successor.durable() == 8)
+
+    zombie.append([reported(0, 99, note="of a zombie")])
+    eventually(lambda: "new-host:2 has taken over" in caplog.text, "the old session is told")
+    with pytest.raises(Conflict, match="new-host:2 has taken over"):
+        zombie.append([reported(0, 100)])
+    with pytest.raises(Conflict, match="new-host:2 has taken over"):
+        zombie.close()
+    successor.append(events(2, 8))
+    successor.close()
+    assert in_s3(objects, state) == on_disk(there) == b"".join(encode_lines(events(10)))
+
+
+def test_what_the_old_instance_wrote_to_the_last_is_not_lost(
+    paths: ExperimentPaths, objects: S3Objects, state: S3Uri, tmp_path: Path
+) -> None:
+    old = MirroredStore(paths, objects, state)
+    old.open("old")
+    old.append(events(5))
+    eventually(lambda: old.durable() == 5)
+    new = MirroredStore(ExperimentPaths(tmp_path / "there" / "exp"), objects, state)
+    new.restore()
+    old.append(events(3, 5))
+    eventually(lambda: old.durable() == 8)
+    new.open("new")
+    assert new.read() == events(8)
+    assert new.durable() == 8
+    new.append(events(1, 8))
+    new.close()
+    third = MirroredStore(ExperimentPaths(tmp_path / "third" / "exp"), objects, state)
+    third.restore()
+    assert third.read() == events(9)
+    old.append(events(1, 8))
+    with pytest.raises(Conflict, match="new has taken over"):
+        old.close()
+
+
+def test_the_end_of_an_experiment_waits_longer_for_s3(
+    paths: ExperimentPaths, objects: S3Objects, state: S3Uri, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirrored_store, "_FLUSH_S", 0.1)
+    monkeypatch.setattr(mirrored_store, "_RETRY_S", 0.05)
+    store = MirroredStore(paths, objects, state)
+    store.open("me")
+    gate.hold()
+    store.append([*events(3), ExperimentEnded(1e9, 1.0, "enough trials", "")])
+    timer = threading.Timer(1.0, gate.open)
+    timer.start()
+    store.close()
+    timer.join()
+    assert in_s3(objects, state) == on_disk(paths)
+
+
+def test_a_restarted_machine_waits_for_s3(
+    paths: ExperimentPaths,
+    objects: S3Objects,
+    state: S3Uri,
+    s3_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = MirroredStore(paths, objects, state)
+    store.open("me")
+    store.append(events(4))
+    store.close()
+    monkeypatch.setattr(session_module, "MAX_ATTEMPTS", 1)
+    environ = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_REGION": "us-east-1"}
+    session = AwsSession(endpoint_url=s3_url, environ=environ)
+    failures = [EndpointConnectionError(endpoint_url=s3_url)] * 2
+
+    def fail_twice(**_: object) -> None:
+        if failures:
+            raise failures.pop()
+
+    session.client("s3").meta.events.register("before-send.s3", fail_twice)
+    again = MirroredStore(ExperimentPaths(tmp_path / "there" / "exp"), S3Objects(session), state)
+    again.restore()
+    assert again.read() == events(4)
+    assert not failures
+
+
+def test_output_of_an_earlier_machine_is_kept(
+    paths: ExperimentPaths, objects: S3Objects, state: S3Uri, tmp_path: Path
+) -> None:
+    logs = S3Uri(state.bucket, state.key.replace("/state", "/logs"))
+    for number, folder in enumerate(("one", "two", "three")):
+        there = ExperimentPaths(tmp_path / folder / "exp", trials_dir=tmp_path / folder / "trials")
+        write_atomic(there.trial(0).stdout, f"machine {number}")
+        write_atomic(there.trial(0).config, "{}")
+        store = MirroredStore(there, objects, state, logs)
+        store.open("me")
+        store.append(events(1, number))
+        store.close()
+    found = {item.uri.key.rsplit("/", 1)[-1]: objects.get(item.uri) for item in objects.list(logs)}
+    assert found == {
+        "std.out": b"machine 0",
+        "std.out.2": b"machine 1",
+        "std.out.3": b"machine 2",
+        "config.json": b"{}",
+    }
+
+
+@pytest.mark.parametrize(
+    ("size", "known", "expected"),
+    [
+        (10, None, True),
+        (11, 10, True),
+        (1 << 20, 1 << 20, False),
+        ((1 << 20) + 1000, 1 << 20, False),
+        (int(1.2 * (1 << 20)), 1 << 20, True),
+        (100, 1 << 20, True),  # begun anew
+        (17 << 20, 15 << 20, False),
+    ],
+)
+def test_large_output_is_not_uploaded_again_and_again(size: int, known: int | None, expected: bool) -> None:
+    assert side_uploads._is_worth_it(size, None if known is None else (known, 0)) is expected
