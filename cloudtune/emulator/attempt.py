@@ -296,8 +296,22 @@ class Attempt:
         self._job.set_result(uri, self._metrics.final())
         self._account()
         was_stopped = self._job.status is JobStatus.stopping
+        if was_stopped and not self._taken_down():
+            return False
         self._job.enter(_LAST_PHASE[cause or Cause.stopped] if cause or was_stopped else Phase.completed)
         return False
+
+    def _taken_down(self) -> bool:
+        """Waits until the instances of a stopped job are gone; False if the emulator closes before."""
+        gone_at = self._site.clock.now() + self._site.delays.stop_s(self._job.cluster, self._job.name)
+        while self._site.clock.now() < gone_at:
+            try:
+                message = self._inbox.get(timeout=self._site.clock.timeout(gone_at))
+            except queue.Empty:
+                continue
+            if isinstance(message, _Request) and message.cause is Cause.aborted:
+                return False
+        return True
 
     def _upload(self) -> str | None:
         compressed = self._job.request["OutputDataConfig"].get("CompressionType", "GZIP") == "GZIP"

@@ -21,11 +21,15 @@ from cloudtune.emulator.validation import RequestValidator, load_model
 class JobRunner(Protocol):
     """What runs the jobs."""
 
-    def submit(self, job: TrainingJob) -> None: ...
+    def create(self, region: str, request: JsonObject) -> TrainingJob:
+        """Of a valid request. Raises ServiceError if its name is taken or its quota used up."""
+        ...
 
     def stop(self, job: TrainingJob) -> None:
         """Returns at once; the job's states tell how it goes on."""
         ...
+
+    def update(self, job: TrainingJob, changes: JsonObject) -> None: ...
 
 
 class ControlPlane:
@@ -84,9 +88,7 @@ class ControlPlane:
 
     def _create(self, region: str, request: JsonObject) -> JsonObject:
         check_create(request, region, self._account)
-        job = self._table.create(region, request)
-        self._runner.submit(job)
-        return {"TrainingJobArn": job.arn}
+        return {"TrainingJobArn": self._runner.create(region, request).arn}
 
     def _describe(self, region: str, request: JsonObject) -> JsonObject:
         document = self._table.get(region, request["TrainingJobName"]).view()
@@ -102,7 +104,7 @@ class ControlPlane:
         job = self._table.get(region, request["TrainingJobName"])
         changes = {name: value for name, value in request.items() if name != "TrainingJobName"}
         check_update(job, changes)
-        job.update(changes)
+        self._runner.update(job, changes)
         return {"TrainingJobArn": job.arn}
 
     def _delete(self, region: str, request: JsonObject) -> JsonObject:

@@ -66,6 +66,8 @@ class TrainingJob:
         self._transitions: list[JsonObject] = []
         self._cluster: Cluster = preferences(self.request)[0]
         self._seconds_used = 0.0
+        self._attempts_ended = 0
+        self._trained_until: float | None = None
         self._interruptions = 0
         self._retries = 0
         self.enter(Phase.starting)
@@ -180,7 +182,7 @@ class TrainingJob:
         if "TrainingStartTime" not in self._facts:
             return
         share = SPOT_PRICE_SHARE if self.is_spot else 1.0
-        self._facts["TrainingEndTime"] = now
+        self._facts["TrainingEndTime"] = now if self._trained_until is None else self._trained_until
         self._facts["TrainingTimeInSeconds"] = max(1, round(self._seconds_used))
         self._facts["BillableTimeInSeconds"] = max(1, round(self._seconds_used * share))
 
@@ -208,16 +210,18 @@ class TrainingJob:
     def add_attempt(self, seconds: float) -> None:
         """Counts and bills the duration of an attempt that has ended, in service seconds."""
         with self._lock:
-            self._seconds_used += seconds
             share = SPOT_PRICE_SHARE if self.is_spot else 1.0
-            self._bill("training", seconds, seconds * share)
+            self._bill("training", self._attempts_ended, seconds, seconds * share)
+            self._seconds_used += seconds
+            self._attempts_ended += 1
+            self._trained_until = self._context.clock.now()
 
-    def _bill(self, what: str, seconds: float, billable_seconds: float) -> None:
+    def _bill(self, what: str, attempt: int, seconds: float, billable_seconds: float) -> None:
         self._context.audit.record(
             "billed",
             job=self.name,
             what=what,
-            attempt=self.attempt,
+            attempt=attempt,
             seconds=seconds,
             billable_seconds=billable_seconds,
             instances=[{"instance_type": kind, "instance_count": count} for kind, count in self._cluster],
@@ -231,7 +235,8 @@ class TrainingJob:
             if "InstancePreferences" in self.request["ResourceConfig"]:
                 (kind, count), *_ = cluster
                 chosen = {"SelectedInstanceType": kind, "SelectedInstanceCount": count}
-                self.request["ResourceConfig"] = {**self.request["ResourceConfig"], **chosen}
+                resources = {**self.request["ResourceConfig"], **chosen}
+                self.request = {**self.request, "ResourceConfig": resources}
 
     def set_warm_pool(self, status: str, retained_s: float | None = None, reused_by: str | None = None) -> None:
         """Notes what became of its warm pool; ``retained_s``, once it has ended, is billed."""
@@ -239,7 +244,7 @@ class TrainingJob:
             found: JsonObject = {"Status": status}
             if retained_s is not None:
                 found["ResourceRetainedBillableTimeInSeconds"] = round(retained_s)
-                self._bill("warm_pool", retained_s, retained_s)
+                self._bill("warm_pool", self._attempts_ended, retained_s, retained_s)
             if reused_by is not None:
                 found["ReusedByJob"] = reused_by
             self._facts["WarmPoolStatus"] = found

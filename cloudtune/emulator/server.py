@@ -23,6 +23,7 @@ from cloudtune.emulator.admin import Admin
 from cloudtune.emulator.audit import AuditLog
 from cloudtune.emulator.client_environment import client_environment
 from cloudtune.emulator.control_plane import ControlPlane
+from cloudtune.emulator.delays import Delays
 from cloudtune.emulator.engine import Engine
 from cloudtune.emulator.faults import Faults, InterruptRule, Scenario, load_scenario
 from cloudtune.emulator.faults.request_faults import RequestFaults
@@ -35,6 +36,7 @@ from cloudtune.emulator.middleware import Middleware
 from cloudtune.emulator.object_store import ObjectStore
 from cloudtune.emulator.pricing import Pricing
 from cloudtune.emulator.processes import Keeper
+from cloudtune.emulator.quotas import Quotas
 from cloudtune.emulator.service_clock import ServiceClock
 from cloudtune.emulator.service_error import JsonObject, ServiceError
 from cloudtune.emulator.settings import ACCOUNT_ID, DEFAULT_REGION, DEFAULT_ROLE, Settings
@@ -113,6 +115,8 @@ class SageMakerEmulator:
             stop_grace_s=stop_grace_s,
         )
         self._clock = ServiceClock(time_scale)
+        #: How long instances take to come and go; how many there may be. Both may be changed at any time.
+        self.delays, self.quotas = Delays(), Quotas(self._clock)
         #: The account's roles; may be made strict at any time.
         self.roles = Roles()
         self._closing = threading.Lock()
@@ -156,7 +160,10 @@ class SageMakerEmulator:
                 self.audit,
                 self._clock,
                 self._threads,
-            )
+                self.delays,
+            ),
+            self._table,
+            self.quotas,
         )
         self._admin = Admin(self._table, self._engine, self._faults, self.health, self._close_soon)
         self._middleware = Middleware(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cloudtune.emulator.audit import AuditLog
 from cloudtune.emulator.hosts import Addresses
+from cloudtune.emulator.delays import Delays
 from cloudtune.emulator.faults import Faults
 from cloudtune.emulator.isolation import Isolation
 from cloudtune.emulator.job_environment import ScriptFolder
@@ -32,4 +33,5 @@ class Site:
     audit: AuditLog
     clock: ServiceClock
     threads: SharedThreads
+    delays: Delays = field(default_factory=Delays)
     addresses: Addresses = field(default_factory=Addresses)

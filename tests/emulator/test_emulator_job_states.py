@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from moto.logs.models import logs_backends
 
-from cloudtune.emulator import SageMakerEmulator, log_shipper
+from cloudtune.emulator import log_shipper
 from cloudtune.emulator.audit import AuditLog
 from cloudtune.emulator.faults import Faults, InterruptRule
 from cloudtune.emulator.job_states import FOLLOWERS
@@ -165,11 +165,3 @@ def test_a_log_of_short_lines_stays_within_its_space(monkeypatch: pytest.MonkeyP
     events = logs_backends[ACCOUNT_ID]["eu-north-1"].groups[LOG_GROUP].streams[stream].events
     assert 50 < len(events) < 200
     assert "dropped" in events[-1].message
-
-
-def test_a_job_that_is_stopped_before_it_is_submitted_never_runs() -> None:
-    with SageMakerEmulator(isolation="none") as emulator:
-        job = new_job()
-        emulator._engine.stop(job)
-        emulator._engine.submit(job)
-        assert job.status is JobStatus.stopped and not emulator.health()["busy"]
