@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from botocore.model import StructureShape
 
 from cloudtune.emulator.account_rules import Account
+from cloudtune.emulator.faults import Faults
+from cloudtune.emulator.faults.stale_reads import Readable, seen
 from cloudtune.emulator.jobs import JobTable, TrainingJob
 from cloudtune.emulator.listing import list_jobs
 from cloudtune.emulator.rules import check_create
@@ -39,12 +41,14 @@ class ControlPlane:
         table: The jobs.
         account: What requests may refer to.
         runner: Runs what is created.
+        faults: May make reads lag behind.
     """
 
-    def __init__(self, table: JobTable, account: Account, runner: JobRunner) -> None:
+    def __init__(self, table: JobTable, account: Account, runner: JobRunner, faults: Faults) -> None:
         self._table = table
         self._account = account
         self._runner = runner
+        self._faults = faults
         self._model = load_model("sagemaker")
         self._validator = RequestValidator(self._model)
         self._described = list(_structure(self._model.operation_model("DescribeTrainingJob").output_shape).members)
@@ -55,8 +59,8 @@ class ControlPlane:
             "StopTrainingJob": self._stop,
             "UpdateTrainingJob": self._update,
             "DeleteTrainingJob": self._delete,
-            "ListTrainingJobs": lambda region, request: list_jobs(self._table.all(region), request),
-            "Search": lambda region, request: self._search.answer(self._table.all(region), request),
+            "ListTrainingJobs": lambda region, request: list_jobs(self._seen("ListTrainingJobs", region), request),
+            "Search": lambda region, request: self._search.answer(self._seen("Search", region), request),
             "AddTags": self._add_tags,
             "ListTags": self._list_tags,
             "DeleteTags": self._delete_tags,
@@ -91,8 +95,12 @@ class ControlPlane:
         return {"TrainingJobArn": self._runner.create(region, request).arn}
 
     def _describe(self, region: str, request: JsonObject) -> JsonObject:
-        document = self._table.get(region, request["TrainingJobName"]).view()
+        job = self._table.get(region, request["TrainingJobName"])
+        document = seen(self._faults, "DescribeTrainingJob", [job])[0].view()
         return {name: document[name] for name in self._described if name in document}
+
+    def _seen(self, operation: str, region: str) -> Sequence[Readable]:
+        return seen(self._faults, operation, self._table.all(region))
 
     def _stop(self, region: str, request: JsonObject) -> JsonObject:
         job = self._table.get(region, request["TrainingJobName"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cloudtune.emulator.jobs import TrainingJob
+from cloudtune.emulator.faults.stale_reads import Readable
 from cloudtune.emulator.paging import take_page
 from cloudtune.emulator.service_error import JsonObject
 
@@ -12,7 +12,7 @@ _PAGE = 10
 _KEYS = {"CreationTime": "CreationTime", "Name": "TrainingJobName", "Status": "TrainingJobStatus"}
 
 
-def list_jobs(jobs: Sequence[TrainingJob], request: JsonObject) -> JsonObject:
+def list_jobs(jobs: Sequence[Readable], request: JsonObject) -> JsonObject:
     """The answer to ListTrainingJobs."""
     status = request.get("StatusEquals")
     # With a page size, the service takes the page first, and from that the jobs of the status.

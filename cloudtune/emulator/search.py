@@ -8,7 +8,7 @@ from typing import Any
 
 from botocore.model import StructureShape
 
-from cloudtune.emulator.jobs import TrainingJob
+from cloudtune.emulator.faults.stale_reads import Readable
 from cloudtune.emulator.paging import take_page
 from cloudtune.emulator.search_properties import Kind, Properties
 from cloudtune.emulator.service_error import JsonObject, invalid
@@ -37,7 +37,7 @@ class Search:
         self._members = list(shape.members)
         self._properties = Properties(shape)
 
-    def answer(self, jobs: Sequence[TrainingJob], request: JsonObject) -> JsonObject:
+    def answer(self, jobs: Sequence[Readable], request: JsonObject) -> JsonObject:
         """The answer to Search. Raises ServiceError."""
         condition = self._condition(request)
         sort_by = request.get("SortBy", "LastModifiedTime")

@@ -168,7 +168,7 @@ class SageMakerEmulator:
         self._admin = Admin(self._table, self._engine, self._faults, self.health, self._close_soon)
         self._middleware = Middleware(
             DomainDispatcherApplication(create_backend_app),
-            ControlPlane(self._table, Account(store, self.roles), self._engine),
+            ControlPlane(self._table, Account(store, self.roles), self._engine, self._faults),
             self._admin,
             self.roles,
             {"AWSPriceListService": Pricing()},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -21,10 +22,32 @@ _OF_THE_END = (
 )
 
 
-class Described(Protocol):
-    """A training job, as far as reads show it."""
+_SUMMARY = (
+    "TrainingJobName",
+    "TrainingJobArn",
+    "CreationTime",
+    "LastModifiedTime",
+    "TrainingJobStatus",
+    "SecondaryStatus",
+    "TrainingEndTime",
+    "WarmPoolStatus",
+)
 
-    def describe(self) -> JsonObject: ...
+
+class Readable(Protocol):
+    """A training job, as far as reads show it. What it gives is for reading only."""
+
+    def view(self) -> JsonObject:
+        """All that is known."""
+        ...
+
+    def describe(self) -> JsonObject:
+        """The same as a copy."""
+        ...
+
+    def summary(self) -> JsonObject:
+        """What a list tells."""
+        ...
 
 
 class _Past:
@@ -33,8 +56,14 @@ class _Past:
     def __init__(self, document: JsonObject) -> None:
         self._document = document
 
-    def describe(self) -> JsonObject:
+    def view(self) -> JsonObject:
         return self._document
+
+    def describe(self) -> JsonObject:
+        return copy.deepcopy(self._document)
+
+    def summary(self) -> JsonObject:
+        return {name: self._document[name] for name in _SUMMARY if name in self._document}
 
 
 def as_of(document: JsonObject, when: float) -> JsonObject:
@@ -58,7 +87,7 @@ def as_of(document: JsonObject, when: float) -> JsonObject:
     }
 
 
-def seen(faults: Faults, operation: str, jobs: Sequence[Described]) -> Sequence[Described]:
+def seen(faults: Faults, operation: str, jobs: Sequence[Readable]) -> Sequence[Readable]:
     """What ``operation`` shows of ``jobs`` now; the same objects where it shows them as they are."""
     for armed in faults.armed(StaleRead):
         if operation in armed.spec.operations:
@@ -67,8 +96,8 @@ def seen(faults: Faults, operation: str, jobs: Sequence[Described]) -> Sequence[
     return jobs
 
 
-def _view(faults: Faults, armed: Armed[StaleRead], operation: str, job: Described) -> Described | None:
-    now, spec, document = faults.clock.now(), armed.spec, job.describe()
+def _view(faults: Faults, armed: Armed[StaleRead], operation: str, job: Readable) -> Readable | None:
+    now, spec, document = faults.clock.now(), armed.spec, job.view()
     name = document["TrainingJobName"]
     if not armed.concerns(name) or not armed.is_open(now):
         return job
