@@ -279,6 +279,8 @@ class TrainingJob:
                 "EnableManagedSpotTraining": False,
                 "ModelArtifacts": {"S3ModelArtifacts": ""},
                 **self.request,
+                # SDK v2 reads the key of every job that it attaches to.
+                "OutputDataConfig": {"KmsKeyId": "", **self.request["OutputDataConfig"]},
                 "TrainingJobArn": self.arn,
                 "TrainingJobStatus": self.status.value,
                 "SecondaryStatus": self.phase.value,
