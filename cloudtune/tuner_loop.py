@@ -311,10 +311,11 @@ class TunerLoop:
             self._backend.stop(key.trial_id, key.attempt)
         deadline_s = self.moment().elapsed_s + SHUTDOWN_S
         while cursors and self.moment().elapsed_s < deadline_s:
-            self._backend.wait(min(1.0, self._max_wait_s))
             for fact in self._backend.poll(cursors):
                 if isinstance(fact, AttemptEnded):
                     cursors.pop(AttemptKey(fact.trial_id, fact.attempt), None)
+            if cursors:
+                self._backend.wait(min(1.0, self._max_wait_s))
 
     def _tell_end(self, failed: bool = False) -> None:
         """Tells all observers. If the session has ``failed``, their errors are only logged: its own counts."""

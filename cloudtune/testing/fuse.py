@@ -9,7 +9,6 @@ from typing import Any, NoReturn
 
 from cloudtune._compat import StrEnum
 from cloudtune.experiment import events as ev
-from cloudtune.testing.scripted_world import ScriptedWorld
 
 #: Calls at which a tuner may die.
 STORE_CALLS = ("open", "append", "read", "durable", "close")
@@ -91,11 +90,12 @@ class IntentChecker:
 
     Args:
         journal: Reads events from a number on.
-        world: Its ``violations`` are where a breach is noted.
+        resource_attr: Key of the level in reports.
     """
 
-    def __init__(self, journal: Callable[[int], list[ev.Event]], world: ScriptedWorld) -> None:
-        self._journal, self._world = journal, world
+    def __init__(self, journal: Callable[[int], list[ev.Event]], resource_attr: str) -> None:
+        self._journal, self._resource_attr = journal, resource_attr
+        self.breaches: list[str] = []
         self._known = 0
         self._started: set[tuple[int, int]] = set()
         self._stopped: set[tuple[int, int]] = set()
@@ -111,7 +111,7 @@ class IntentChecker:
         else:
             recorded = tuple(args) in (self._stopped if name == "stop" else self._reported)
         if not recorded:
-            self._world.violations.append(f"{name}{args} was asked for and is not recorded")
+            self.breaches.append(f"{name}{args} was asked for and is not recorded")
 
     def _read_on(self) -> None:
         for event in self._journal(self._known):
@@ -121,7 +121,7 @@ class IntentChecker:
             elif isinstance(event, ev.StopRequested):
                 self._stopped.add((event.trial_id, event.attempt))
             elif isinstance(event, ev.TrialReported):
-                self._reported.add((event.trial_id, event.metrics[self._world.resource_attr]))
+                self._reported.add((event.trial_id, event.metrics[self._resource_attr]))
 
 
 def crashing(
@@ -137,16 +137,16 @@ def crashing(
     def method(name: str) -> Callable[..., Any]:
         bound = getattr(target, name)
 
-        def effect(args: tuple[Any, ...]) -> Any:
+        def effect(*args: Any, **options: Any) -> Any:
             if check is not None:
                 check(name, args)
-            return bound(*args)
+            return bound(*args, **options)
 
-        def call(_: object, *args: Any) -> Any:
+        def call(_: object, *args: Any, **options: Any) -> Any:
             half = None
             if name == "append":
-                half = functools.partial(effect, (args[0][: len(args[0]) // 2],))
-            return fuse.call(f"{prefix}.{name}", functools.partial(effect, args), half)
+                half = functools.partial(effect, args[0][: len(args[0]) // 2])
+            return fuse.call(f"{prefix}.{name}", functools.partial(effect, *args, **options), half)
 
         return call
 

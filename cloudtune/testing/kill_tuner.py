@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import signal
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -17,6 +16,7 @@ from typing import IO
 from cloudtune.clock import WallClock
 from cloudtune.paths import ExperimentPaths
 from cloudtune.stores.file import FileStore
+from cloudtune.testing import processes
 from cloudtune.testing.journal_checks import JournalChecker
 
 #: In the environment of the tuner, and hence of all that it starts.
@@ -139,9 +139,9 @@ class _Run:
     def leftovers(self, clock: WallClock) -> list[str]:
         """Processes that the tuners have left behind."""
         deadline = clock.now() + _SETTLE_S
-        while (alive := list(marked_processes(self.env[ENV_MARKER]))) and clock.now() < deadline:
+        while (alive := list(processes.marked(ENV_MARKER, self.env[ENV_MARKER]))) and clock.now() < deadline:
             clock.sleep(_TICK_S)
-        return [f"process {pid} is left over: {_command_line(pid)}" for pid in alive]
+        return [f"process {pid} is left over: {processes.command_line(pid)}" for pid in alive]
 
     def log_tail(self) -> str:
         if self.log is None:
@@ -181,23 +181,5 @@ class _Run:
         self.report.killed_at.append(self.report.num_events)
         if machine:
             self.report.machines_lost += 1
-            for pid in marked_processes(self.env[ENV_MARKER]):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-
-
-def marked_processes(marker: str) -> Iterator[int]:
-    """Processes on this machine (Linux) that have inherited ``ENV_MARKER=marker``, zombies excluded."""
-    wanted = f"{ENV_MARKER}={marker}".encode()
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdigit():
-            continue
-        with contextlib.suppress(OSError):  # it has ended meanwhile, or belongs to another user
-            if wanted in (folder / "environ").read_bytes().split(b"\0"):
-                yield int(folder.name)
-
-
-def _command_line(pid: int) -> str:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-    return "(ended meanwhile)"
+            for pid in processes.marked(ENV_MARKER, self.env[ENV_MARKER]):
+                processes.kill(pid)

@@ -9,6 +9,7 @@ from typing import Any
 from cloudtune.clock import VirtualClock
 from cloudtune.errors import SpecError
 from cloudtune.experiment.ports import AttemptKey
+from cloudtune.testing.world import Launch
 from cloudtune.trial import Config, Outcome, Trial
 
 #: ``curve(config, level)``: what a script reports at a resource level.
@@ -23,17 +24,6 @@ class Fault:
     attempt: int
     level: int
     outcome: Outcome = Outcome.failed
-
-
-@dataclass(frozen=True)
-class Launch:
-    """A process was really started."""
-
-    trial_id: int
-    attempt: int
-    #: Level of the checkpoint it began from, 0 if from scratch.
-    from_level: int
-    max_level: int
 
 
 @dataclass

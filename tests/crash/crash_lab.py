@@ -197,15 +197,16 @@ def laboratory(
         return ScriptedWorld(VirtualClock(), curve, checkpointing=checkpointing, faults=faults, **world_options)
 
     def run_once(store: ExperimentStore, backend: TrialBackend, clock: Clock) -> None:
-        scheduler = make_scheduler()
-        status = TuningStatus(scheduler.metric_names())
-        criterion = StoppingCriterion(max_num_trials_started=max_trials)
-        core = ExperimentCore(
-            scheduler, core_options, status, lambda: criterion.reason(status), criterion.may_start
-        )
         shutdown = Shutdown(turns())
+        core = make_core(make_scheduler(), core_options, max_trials)
         paths = ExperimentPaths(Path("/nowhere/experiment"))
         shutdown.loop = TunerLoop(core, backend, store, clock, paths, observers=[shutdown])
         shutdown.loop.run()
 
     return Laboratory(make_world, make_disk, run_once, max_calls=5000)
+
+
+def make_core(scheduler: Scheduler, options: CoreOptions, max_trials: int) -> ExperimentCore:
+    status = TuningStatus(scheduler.metric_names())
+    criterion = StoppingCriterion(max_num_trials_started=max_trials)
+    return ExperimentCore(scheduler, options, status, lambda: criterion.reason(status), criterion.may_start)

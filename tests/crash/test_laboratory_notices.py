@@ -103,7 +103,9 @@ class ForgetsStops(TinyLoop):
 
     def ask_again(self) -> None:
         for trial_id in self.core.state.running:
-            self.backend.start(self.core.state.trials[trial_id].trial)
+            state = self.core.state.trials[trial_id]
+            self.backend.acknowledge(trial_id, state.level)
+            self.backend.start(state.trial)
 
 
 class RecordsLate(TinyLoop):
