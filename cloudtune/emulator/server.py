@@ -39,6 +39,7 @@ from cloudtune.emulator.processes import Keeper
 from cloudtune.emulator.quotas import Quotas
 from cloudtune.emulator.service_clock import ServiceClock
 from cloudtune.emulator.service_error import JsonObject, ServiceError
+from cloudtune.emulator.service_quotas import ServiceQuotas
 from cloudtune.emulator.settings import ACCOUNT_ID, DEFAULT_REGION, DEFAULT_ROLE, Settings
 from cloudtune.emulator.shared_threads import SharedThreads
 from cloudtune.emulator.site import Site
@@ -171,7 +172,7 @@ class SageMakerEmulator:
             ControlPlane(self._table, Account(store, self.roles), self._engine, self._faults),
             self._admin,
             self.roles,
-            {"AWSPriceListService": Pricing()},
+            {"AWSPriceListService": Pricing(), "ServiceQuotasV20190624": ServiceQuotas(self.quotas)},
         )
         self.roles.ensure(DEFAULT_ROLE)
         self._server.app = RequestFaults(self._middleware, self._faults)

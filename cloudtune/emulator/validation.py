@@ -19,6 +19,9 @@ from cloudtune.emulator.service_error import JsonObject, ServiceError, invalid
 _MATCH_TIMEOUT_S = 1.0
 _SHOWN_LENGTH = 300  # of a refused value in the message
 _MAX_DEPTH = 40  # only SearchExpression nests at all
+# A dot, or what may hold one that means itself: an escape, or a set.
+_DOT = regex.compile(r"\\.|\[(?:\\.|[^\]\\])*\]|\.", regex.DOTALL)
+_NO_LINE_END = r"[^\n\r\x85\u2028\u2029]"
 _NUMBERS = ("integer", "long", "float", "double")
 
 
@@ -197,7 +200,11 @@ def _sentence(value: object, path: str, constraint: str) -> str:
 
 @lru_cache(maxsize=1024)
 def _compiled(pattern: str) -> Any:
-    return regex.compile(pattern)
+    """The pattern, which is Java's, for Python: a dot is no end of a line of any kind, and the likes of ``\\d`` mean
+    ASCII; flags would take that from Unicode categories as well."""
+    pattern = _DOT.sub(lambda match: match[0] if match[0] != "." else _NO_LINE_END, pattern)
+    pattern = pattern.replace(r"\p{Alnum}", "a-zA-Z0-9")
+    return regex.compile(pattern, 0 if r"\p{" in pattern else regex.ASCII)
 
 
 def _matches(pattern: str, value: str) -> bool:
