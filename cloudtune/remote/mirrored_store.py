@@ -77,6 +77,7 @@ class MirroredStore:
         self._holder = ""
         self._news = threading.Event()
         self._closing = threading.Event()
+        self._abandoned = False
         self._thread: threading.Thread | None = None
         #: What S3 has of each file: (size, mtime in ns).
         self._uploaded: dict[Path, tuple[int, int]] = {}
@@ -107,6 +108,7 @@ class MirroredStore:
             self._store.close()
             raise
         self._closing.clear()
+        self._abandoned = False
         self._flushed, self._patience_s = False, _FLUSH_S
         self._thread = threading.Thread(target=self._upload_until_closed, name="cloudtune-mirror", daemon=True)
         self._thread.start()
@@ -152,6 +154,17 @@ class MirroredStore:
                 f"{self._state} is complete up to event {self._durable} only.",
                 "Look for the reason in the job's log, and launch again: the experiment continues from there.",
             )
+
+    def abandon(self) -> None:
+        """What is left of the writer after SIGKILL: S3 has what it has. Waits for an upload that is under way."""
+        self._abandoned = True
+        self._side.abandon()
+        self._closing.set()
+        self._news.set()
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.join()
+        self._store.abandon()
 
     def restore(self) -> None:
         """If this machine has nothing of the experiment, fetches journal and metadata from S3.
@@ -208,6 +221,8 @@ class MirroredStore:
                 self._closing.wait(_RETRY_S)
                 self._news.set()
             self._closing.wait(max(0.0, begin + _PACE_S - self._clock.now()))
+        if self._abandoned:
+            return
         deadline = self._clock.now() + self._patience_s
         while not (flushed := self._try_upload()) and self._conflict is None and self._clock.now() < deadline:
             self._clock.sleep(_RETRY_S)
