@@ -14,17 +14,17 @@ from cloudtune.emulator.faults import SpotAttempt
 from cloudtune.emulator.hosts import hosts_of
 from cloudtune.emulator.instance import Instance
 from cloudtune.emulator.job_environment import program_of
-from cloudtune.emulator.jobs import JobStatus, Phase, TrainingJob
+from cloudtune.emulator.job_states import INTERNAL_ERROR, JobStatus, Phase
+from cloudtune.emulator.jobs import TrainingJob
 from cloudtune.emulator.log_shipper import MetricExtractor
 from cloudtune.emulator.ml_folder import JobFolder
 from cloudtune.emulator.object_store import StoreFailed
 from cloudtune.emulator.processes import SetupFailed
 from cloudtune.emulator.site import Site
 
-__all__ = ["INTERNAL_ERROR", "Attempt", "Site"]
+__all__ = ["Attempt", "Site"]
 
 _log = logging.getLogger(__name__)
-INTERNAL_ERROR = "InternalServerError: We encountered an internal error. Please try again."
 _MAX_REASON = 1024
 
 

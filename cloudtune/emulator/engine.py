@@ -1,18 +1,18 @@
-"""Runs training jobs: launches their instances, and runs a few at a time, in the order of their creation."""
+"""Runs training jobs whose instances are up, a few at a time, in the order of their creation."""
 
 from __future__ import annotations
 
 import logging
 import threading
 
-from cloudtune.emulator.attempt import INTERNAL_ERROR, Attempt, Site
+from cloudtune.emulator.attempt import Attempt, Site
 from cloudtune.emulator.faults import InterruptRule
-from cloudtune.emulator.instances import preferences
-from cloudtune.emulator.jobs import JobTable, Phase, TrainingJob
-from cloudtune.emulator.launch import Launch, Provider
-from cloudtune.emulator.quotas import QuotaKind, Quotas
-from cloudtune.emulator.service_error import JsonObject, ServiceError, invalid
-from cloudtune.emulator.warm_pools import Lease, PoolStatus, WarmPools
+from cloudtune.emulator.fleet import Fleet
+from cloudtune.emulator.job_states import INTERNAL_ERROR, Phase
+from cloudtune.emulator.jobs import JobTable, TrainingJob
+from cloudtune.emulator.launch import Provider
+from cloudtune.emulator.quotas import Quotas
+from cloudtune.emulator.service_error import JsonObject, invalid
 
 _log = logging.getLogger(__name__)
 _CLOSE_TIMEOUT_S = 30.0
@@ -29,49 +29,23 @@ class Engine:
 
     def __init__(self, site: Site, table: JobTable, quotas: Quotas) -> None:
         self._site = site
-        self._table = table
-        self._quotas = quotas
-        self._pools = WarmPools(site.clock, quotas)
-        self._provider = Provider(site.faults, site.delays, quotas)
+        self._fleet = Fleet(table, site.clock, Provider(site.faults, site.delays, quotas))
         self._changed = threading.Condition(table.context.lock)
-        self._leases: dict[
-            TrainingJob, Lease
-        ] = {}  # of all jobs that have not ended, in the order of their creation
-        self._launches: dict[TrainingJob, Launch] = {}
         self._running: dict[TrainingJob, Attempt] = {}
         self._closed = False
-        table.context.on_end = self._ended
         self._dispatcher = threading.Thread(target=self._dispatch, name="dispatcher", daemon=True)
         self._dispatcher.start()
 
     def create(self, region: str, request: JsonObject) -> TrainingJob:
-        """Creates the job of a valid request, and begins to launch it.
+        """Creates the job of a valid request; it runs when its instances are up and its turn has come.
 
         Raises:
             ServiceError: ``ResourceInUse`` or ``ResourceLimitExceeded``.
         """
         with self._changed:
-            self._table.check_free(region, request["TrainingJobName"])
-            lease = self._pools.take(region, request) or self._lease(region, request)
-            job = self._table.create(region, request)
-            if lease.warm:
-                job.select(lease.cluster)
-            if job.keep_alive_s > 0:
-                job.set_warm_pool(PoolStatus.in_use)
-            self._leases[job] = lease
-            self._launch(job)
+            job = self._fleet.create(region, request)
+            self._changed.notify_all()
             return job
-
-    def _lease(self, region: str, request: JsonObject) -> Lease:
-        """Of the first of the job's preferences for which there is quota."""
-        kind = QuotaKind.spot if request.get("EnableManagedSpotTraining") else QuotaKind.on_demand
-        first_error: ServiceError | None = None
-        for cluster in preferences(request):
-            try:
-                return Lease(cluster, self._quotas.claim(region, kind, cluster))
-            except ServiceError as error:
-                first_error = first_error or error
-        raise first_error or invalid("The request names no instances.")
 
     def stop(self, job: TrainingJob) -> None:
         """Returns at once."""
@@ -79,8 +53,8 @@ class Engine:
             job.enter(Phase.stopping)
             if job in self._running:
                 self._running[job].stop()
-            elif job in self._launches:
-                job.enter(Phase.stopped)
+            else:
+                self._fleet.stop(job)
 
     def update(self, job: TrainingJob, changes: JsonObject) -> None:
         """Merges the members of an UpdateTrainingJob request.
@@ -89,10 +63,7 @@ class Engine:
             ServiceError: KeepAlivePeriodInSeconds for a job that has no warm pool any more.
         """
         with self._changed:
-            keep_alive_s = changes.get("ResourceConfig", {}).get("KeepAlivePeriodInSeconds")
-            if keep_alive_s is not None:
-                self._pools.update(job, keep_alive_s)
-            job.update(changes)
+            self._fleet.update(job, changes)
             self._changed.notify_all()
 
     def interrupt(self, job: TrainingJob, notice: bool) -> None:
@@ -114,57 +85,37 @@ class Engine:
     def busy(self) -> int:
         """Number of jobs that run or wait."""
         with self._changed:
-            return len(self._running) + len(self._launches)
+            return len(self._running) + len(self._fleet.launching())
 
     def close(self) -> None:
         """Ends all jobs at once and returns when none runs."""
         with self._changed:
             self._closed = True
-            self._launches.clear()
+            self._fleet.close()
             for attempt in self._running.values():
                 attempt.abort()
             self._changed.notify_all()
             self._changed.wait_for(lambda: not self._running, timeout=_CLOSE_TIMEOUT_S)
         self._dispatcher.join(timeout=_CLOSE_TIMEOUT_S)
 
-    def _launch(self, job: TrainingJob) -> None:
-        self._launches[job] = Launch(job, self._leases[job], self._provider, self._site.clock.now())
-        self._changed.notify_all()
-
     def _dispatch(self) -> None:
         with self._changed:
             while not self._closed:
-                self._pools.expire()
-                for launch in list(self._launches.values()):
-                    self._advance(launch)
-                self._start_ready()
-                due = [launch.due for launch in self._launches.values()]
-                self._changed.wait(timeout=self._site.clock.timeout(min([*due, self._pools.next_expiry()])))
-
-    def _advance(self, launch: Launch) -> None:
-        try:
-            launch.advance(self._site.clock.now())
-        except Exception:  # noqa: BLE001 - a defect here is the end of this job, not that of all
-            _log.exception("job %s", launch.job.name)
-            launch.job.fail(INTERNAL_ERROR)
-
-    def _start_ready(self) -> None:
-        free = self._site.settings.max_parallel_jobs - len(self._running)
-        if free <= 0:
-            return
-        ready = [job for job in self._leases if job in self._launches and self._launches[job].is_ready]
-        for job in ready[:free]:
-            del self._launches[job]
-            self._start(job)
+                self._fleet.advance()
+                for job in self._fleet.take_ready(self._site.settings.max_parallel_jobs - len(self._running)):
+                    self._start(job)
+                self._changed.wait(timeout=self._site.clock.timeout(self._fleet.next_due()))
 
     def _start(self, job: TrainingJob) -> None:
-        attempt = Attempt(job, job.attempt, self._site)
-        self._running[job] = attempt
         try:
-            threading.Thread(target=self._run, args=(job, attempt), name=f"job-{job.name}", daemon=True).start()
-        except RuntimeError as error:  # no more threads
-            del self._running[job]
-            job.fail(f"{INTERNAL_ERROR} ({error})")
+            attempt = Attempt(job, job.attempt, self._site)
+            thread = threading.Thread(target=self._run, args=(job, attempt), name=f"job-{job.name}", daemon=True)
+            self._running[job] = attempt
+            thread.start()
+        except Exception:  # noqa: BLE001 - no more threads, or a defect: the end of this job, not that of all
+            _log.exception("job %s", job.name)
+            self._running.pop(job, None)
+            job.fail(INTERNAL_ERROR)
 
     def _run(self, job: TrainingJob, attempt: Attempt) -> None:
         runs_again = attempt.run()
@@ -172,16 +123,7 @@ class Engine:
             del self._running[job]
             if runs_again and not self._closed:
                 if job.enter(Phase.starting):
-                    self._leases[job].warm, self._leases[job].launched = False, None
-                    self._launch(job)
+                    self._fleet.relaunch(job)
                 else:  # somebody asked for its end meanwhile
                     job.enter(Phase.stopped)
             self._changed.notify_all()
-
-    def _ended(self, job: TrainingJob) -> None:
-        """At the moment of its last state: its instances become a warm pool, or go."""
-        self._launches.pop(job, None)
-        lease = self._leases.pop(job, None)
-        if lease is not None and not self._pools.keep(job, lease):
-            self._quotas.release(lease.claim, self._site.delays.release_s(lease.cluster, job.name))
-        self._changed.notify_all()

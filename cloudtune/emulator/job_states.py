@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from cloudtune._compat import StrEnum
 
+#: Reasons for failure that are the platform's.
+INTERNAL_ERROR = "InternalServerError: We encountered an internal error. Please try again."
+CAPACITY_ERROR = (
+    "CapacityError: Unable to provision requested ML compute capacity. Please retry using a different ML instance "
+    "type."
+)
+
 
 class JobStatus(StrEnum):
     """TrainingJobStatus."""

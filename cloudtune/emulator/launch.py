@@ -8,16 +8,12 @@ from dataclasses import dataclass
 from cloudtune.emulator.delays import Delays
 from cloudtune.emulator.faults import Faults
 from cloudtune.emulator.instances import Cluster, is_accelerated, preferences
-from cloudtune.emulator.job_states import Phase
+from cloudtune.emulator.job_states import CAPACITY_ERROR, Phase
 from cloudtune.emulator.jobs import TrainingJob
 from cloudtune.emulator.quotas import Quotas
 from cloudtune.emulator.service_error import ServiceError
 from cloudtune.emulator.warm_pools import Lease
 
-CAPACITY_ERROR = (
-    "CapacityError: Unable to provision requested ML compute capacity. Please retry using a different ML instance "
-    "type."
-)
 _LAUNCHING = "Launching requested ML instances"
 _NO_CAPACITY = "Insufficient capacity error from EC2 while launching instances, retrying!"
 _PREPARING = "Preparing the instances for training"

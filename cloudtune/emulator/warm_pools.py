@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 from cloudtune._compat import StrEnum
 from cloudtune.emulator.instances import Cluster, preferences
+from cloudtune.emulator.job_states import CAPACITY_ERROR, INTERNAL_ERROR
 from cloudtune.emulator.jobs import JobStatus, TrainingJob
 from cloudtune.emulator.quotas import Claim, QuotaKind, Quotas
 from cloudtune.emulator.service_clock import ServiceClock
 from cloudtune.emulator.service_error import JsonObject, ServiceError, invalid
 
 _LONGEST_LIFE_S = 28 * 86_400.0  # of a cluster, however often it is used again
-_COMPROMISED = ("InternalServerError", "CapacityError")
 
 
 class PoolStatus(StrEnum):
@@ -100,7 +100,7 @@ class WarmPools:
         if job.warm_pool_status is None:
             return False
         now = self._clock.now()
-        healthy = lease.launched is not None and not job.failure_reason.startswith(_COMPROMISED)
+        healthy = lease.launched is not None and job.failure_reason not in (INTERNAL_ERROR, CAPACITY_ERROR)
         if not healthy or job.keep_alive_s <= 0 or now - (lease.launched or now) > _LONGEST_LIFE_S:
             job.set_warm_pool(PoolStatus.terminated)
             return False
