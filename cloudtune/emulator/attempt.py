@@ -19,12 +19,20 @@ from cloudtune.emulator.jobs import TrainingJob
 from cloudtune.emulator.log_shipper import MetricExtractor
 from cloudtune.emulator.ml_folder import JobFolder
 from cloudtune.emulator.object_store import StoreFailed
-from cloudtune.emulator.processes import SetupFailed
+from cloudtune.emulator.processes import Container, SetupFailed
 from cloudtune.emulator.site import Site
 
 __all__ = ["Attempt", "Site"]
 
 _log = logging.getLogger(__name__)
+_NO_PROGRAM = (
+    "ClientError: The emulator runs no container images. Give a ContainerEntrypoint, or install the package "
+    "sagemaker-training, whose program 'train' stands in for a framework's image."
+)
+_NO_NETWORK_ISOLATION = (
+    "ClientError: The emulator cannot isolate the network with its isolation {!r}: that takes Linux namespaces "
+    "and the program nsenter (package util-linux). Set EnableNetworkIsolation to false here."
+)
 _MAX_REASON = 1024
 
 
@@ -146,19 +154,23 @@ class Attempt:
             return False
         program = program_of(self._job.request, self._site.scripts)
         if program is None:
-            self._fail(
-                "ClientError: The emulator runs no container images. Give a ContainerEntrypoint, or install the "
-                "package sagemaker-training, whose program 'train' stands in for a framework's image."
-            )
+            self._fail(_NO_PROGRAM)
+            return False
+        if self._is_isolated and self._site.isolation.network_command() is None:
+            self._fail(_NO_NETWORK_ISOLATION.format(self._site.isolation.name))
             return False
         self._read_inbox()
         return self._conclude(self._train(program) if self._cause is None else None)
 
     def _train(self, program: list[str]) -> Exit | None:
         """Runs the program to its end; returns how it failed."""
+        network: Container | None = None
         try:
+            if self._is_isolated:
+                network = self._start_network()
             for instance in self._instances:
-                instance.start(program, f"{self._name}:{instance.host.name}", self._ended)
+                name = f"{self._name}:{instance.host.name}"
+                instance.start(program, name, network and network.leader, self._ended)
             self._training_began = self._site.clock.now()
             self._job.enter(Phase.training)
             for instance in self._instances:
@@ -167,6 +179,19 @@ class Attempt:
         finally:  # whatever goes wrong here, nothing of the job is left
             for instance in self._instances:
                 instance.end()
+            if network is not None:
+                network.reap()
+                network.close()
+
+    @property
+    def _is_isolated(self) -> bool:
+        return bool(self._job.request.get("EnableNetworkIsolation"))
+
+    def _start_network(self) -> Container:
+        """Of the job's hosts alone, which reach one another and nothing else. Raises SetupFailed."""
+        site = self._site
+        command = site.isolation.network_command() or []
+        return Container.start(command, {}, f"{self._name}:network", site.isolation.first_process, site.keeper)
 
     def _ended(self, instance: Instance) -> None:
         self._inbox.put(_Exited(instance))

@@ -1,4 +1,7 @@
-"""Input data: from S3 to ``/opt/ml/input/data``."""
+"""Input data: from S3 to ``/opt/ml/input/data``.
+
+A FastFile channel, in the service a read-only file system that fetches what is read, is a read-only copy here.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from pathlib import Path
 from cloudtune.emulator.hosts import Host
 from cloudtune.emulator.ml_folder import JobFolder
 from cloudtune.emulator.object_store import ObjectStore, StoreFailed, split_uri
+from cloudtune.emulator.rules import ML_ROOT
 from cloudtune.emulator.service_error import JsonObject
 
 _MAX_MANIFEST_BYTES = 64 << 20
@@ -33,13 +37,15 @@ def download_channels(
     Raises:
         StoreFailed: There is nothing, or it cannot be had.
     """
+    protected = []
     for channel in request.get("InputDataConfig", []):
         source = channel["DataSource"]["S3DataSource"]
         groups = source.get("InstanceGroupNames")
         readers = [reader for reader in hosts if not groups or reader.group in groups]
         if host not in readers:
             continue
-        target = folder.ml / "input" / "data" / channel["ChannelName"]
+        name = channel["ChannelName"]
+        target = folder.ml / "input" / "data" / name
         target.mkdir()
         parts = channel_parts(store, source)
         if not parts:
@@ -49,6 +55,9 @@ def download_channels(
         if source.get("S3DataDistributionType") == "ShardedByS3Key":
             parts = parts[readers.index(host) :: len(readers)]
         download(store, parts, target)
+        if channel.get("InputMode", request["AlgorithmSpecification"]["TrainingInputMode"]) == "FastFile":
+            protected.append(f"{ML_ROOT}/input/data/{name}")
+    folder.protect(protected)
 
 
 def channel_parts(store: ObjectStore, source: JsonObject) -> list[Part]:

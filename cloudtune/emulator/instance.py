@@ -61,12 +61,15 @@ class Instance:
             )
             self._sync.restore()
 
-    def start(self, program: Sequence[str], name: str, on_end: Callable[[Instance], None]) -> None:
+    def start(
+        self, program: Sequence[str], name: str, network: int | None, on_end: Callable[[Instance], None]
+    ) -> None:
         """Runs ``program`` in a container.
 
         Args:
             program: The job's command.
             name: Of this instance, unique in this emulator.
+            network: See :meth:`cloudtune.emulator.isolation.Isolation.command`.
             on_end: Called once, from another thread, when it has ended.
 
         Raises:
@@ -75,7 +78,7 @@ class Instance:
         site = self._site
         executables = f"{make_interpreter(self.folder)}:{site.scripts.path}"
         self._container = Container.start(
-            site.isolation.command(self.folder, [relocated(part, self._root) for part in program]),
+            site.isolation.command(self.folder, [relocated(part, self._root) for part in program], network),
             job_environment(self._job, self.host, self.folder, site.isolation, executables, site.endpoint_url),
             name,
             site.isolation.first_process,
@@ -104,7 +107,7 @@ class Instance:
             self._container.kill()
 
     def end(self) -> int:
-        """Ends what is left of it, ships the rest of its output, and returns the exit code. May be called twice."""
+        """Ends what is left, ships the rest of the output, and returns the exit code. May be called twice."""
         if self._container is None:
             return 0
         code = self._container.reap()

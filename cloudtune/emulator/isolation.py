@@ -1,9 +1,12 @@
 """How a job gets an ``/opt/ml`` of its own: namespaces as root, namespaces without root, or relocation.
 
-The two kinds of namespaces give a private ``/opt/ml``, ``/etc/hosts`` and process table; nothing of the host's
-``/opt`` is touched, and ``/opt/ml`` need not exist there. Relocation works everywhere: the text ``/opt/ml`` in
-command, environment and hyperparameters is replaced by the job's folder, which ``CLOUDTUNE_ML_ROOT`` and
-``SAGEMAKER_BASE_DIR`` (the training toolkit's) name as well; a program with ``/opt/ml`` built in does not find it.
+The two kinds of namespaces give a private ``/opt/ml``, ``/etc/hosts``, host name and process table, and on request
+no network; nothing of the host's ``/opt`` is touched, and ``/opt/ml`` need not exist there.
+
+Relocation works everywhere: the text ``/opt/ml`` in command, environment, hyperparameters and the SageMaker SDK's
+drivers is replaced by the job's folder, which ``CLOUDTUNE_ML_ROOT`` and ``SAGEMAKER_BASE_DIR`` (the training
+toolkit's) name as well; a program with ``/opt/ml`` built in does not find it. The names ``algo-1``, ... do not
+resolve there, and jobs that ask for network isolation are refused.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from cloudtune.emulator import private_network
 from cloudtune.emulator.ml_folder import JobFolder
 from cloudtune.emulator.rules import ML_ROOT
 from cloudtune.errors import SpecError
@@ -44,6 +48,13 @@ mkdir "$_ct_job/opt/ml"
 mount --bind "$_ct_job/ml" "$_ct_job/opt/ml"
 mount --rbind "$_ct_job/opt" /opt
 if [ -f /etc/hosts ]; then mount --bind "$_ct_job/hosts" /etc/hosts; fi
+# Without root only the program may set the name; without it the machine's name stays.
+read -r _ct_entry < "$_ct_job/hostname"
+{ printf %s "$_ct_entry" > /proc/sys/kernel/hostname || hostname "$_ct_entry"; } 2> /dev/null || :
+while read -r _ct_entry; do
+  mount --bind "$_ct_entry" "$_ct_entry"
+  mount -o remount,bind,ro "$_ct_entry" 2> /dev/null || :  # some user namespaces may not
+done < "$_ct_job/readonly"
 cd "$_ct_job/work"
 PATH=$_ct_path
 printf . >&0
@@ -60,8 +71,18 @@ class Isolation(Protocol):
         """As in ``CHOICES``."""
         ...
 
-    def command(self, folder: JobFolder, program: Sequence[str]) -> list[str]:
-        """What to execute so that ``program`` runs in its container; see :meth:`Container.start`."""
+    def command(self, folder: JobFolder, program: Sequence[str], network: int | None = None) -> list[str]:
+        """What to execute so that ``program`` runs in its container; see :meth:`Container.start`.
+
+        Args:
+            folder: The container's.
+            program: And its arguments.
+            network: Process that runs :meth:`network_command` and whose network is used; None: this machine's.
+        """
+        ...
+
+    def network_command(self) -> list[str] | None:
+        """What to execute, as a container, to have a network without a way out; None where that is impossible."""
         ...
 
     def ml_root(self, folder: JobFolder) -> str:
@@ -74,7 +95,7 @@ class Isolation(Protocol):
 
 
 class Namespaces:
-    """Mount and process namespaces.
+    """Mount, process and host name namespaces, and one of a network where wanted.
 
     Args:
         as_root: Whether this process may create them directly; else within a user namespace.
@@ -82,22 +103,39 @@ class Namespaces:
 
     def __init__(self, as_root: bool) -> None:
         self._as_root = as_root
+        self._user = [] if as_root else ["--user", "--map-root-user"]
         self._unshare = shutil.which("unshare") or "unshare"
+        self._nsenter = shutil.which("nsenter")
 
     @property
     def name(self) -> str:
         return "root" if self._as_root else "user"
 
-    def command(self, folder: JobFolder, program: Sequence[str]) -> list[str]:
-        user = [] if self._as_root else ["--user", "--map-root-user"]
-        unshare = [self._unshare, *user, "--mount", "--pid", "--fork", "--mount-proc", "--kill-child"]
-        return [*unshare, "/bin/sh", "-c", _ENTER, "sh", str(folder.root), *program]
+    def command(self, folder: JobFolder, program: Sequence[str], network: int | None = None) -> list[str]:
+        own = ["--mount", "--pid", "--uts", "--fork", "--mount-proc", "--kill-child"]
+        enter = [*own, "/bin/sh", "-c", _ENTER, "sh", str(folder.root), *program]
+        if network is None:
+            return [self._unshare, *self._user, *enter]
+        join = ["--user", "--preserve-credentials"] if self._user else []
+        return [self._nsenter or "nsenter", f"--target={network}", "--net", *join, self._unshare, *enter]
+
+    def network_command(self) -> list[str] | None:
+        if self._nsenter is None:
+            return None
+        return [self._unshare, *self._user, "--net", sys.executable, "-I", private_network.__file__]
 
     def ml_root(self, folder: JobFolder) -> str:
         del folder
         return ML_ROOT
 
     def first_process(self, leader: int) -> int | None:
+        try:
+            children = Path(f"/proc/{leader}/task/{leader}/children").read_text(encoding="ascii").split()
+            return int(children[0]) if children else None
+        except OSError:  # it has ended, or this kernel has no such file
+            return self._first_child(leader)
+
+    def _first_child(self, leader: int) -> int | None:
         for entry in Path("/proc").glob("[0-9]*"):
             try:
                 parent = (entry / "stat").read_bytes().rpartition(b") ")[2].split()[1]
@@ -113,8 +151,12 @@ class Relocation:
 
     name = "none"
 
-    def command(self, folder: JobFolder, program: Sequence[str]) -> list[str]:
+    def command(self, folder: JobFolder, program: Sequence[str], network: int | None = None) -> list[str]:
+        del network  # there is none
         return ["/bin/sh", "-c", _RELOCATE, "sh", str(folder.root), *program]
+
+    def network_command(self) -> list[str] | None:
+        return None
 
     def ml_root(self, folder: JobFolder) -> str:
         return str(folder.ml)

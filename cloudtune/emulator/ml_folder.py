@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -65,7 +66,12 @@ class JobFolder:
         for folder in (self.work, self.tmp, self.root / "opt"):
             folder.mkdir()
         (self.root / "hosts").write_text(hosts, encoding="ascii")
-        (self.root / "hostname").write_text(host, encoding="ascii")
+        (self.root / "hostname").write_text(f"{host}\n", encoding="ascii")
+        self.protect([])
+
+    def protect(self, folders: Sequence[str]) -> None:
+        """Makes ``folders``, as the program knows them, read-only for it, where it runs in namespaces."""
+        (self.root / "readonly").write_text("".join(f"{folder}\n" for folder in folders), encoding="ascii")
 
     def remove(self) -> None:
         remove_tree(self.root)

@@ -148,6 +148,11 @@ class Container:
         return container
 
     @property
+    def leader(self) -> int:
+        """Number of the process that was started."""
+        return self._process.pid
+
+    @property
     def output(self) -> int:
         """File descriptor of what the job prints."""
         if self._process.stdout is None:

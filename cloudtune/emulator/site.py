@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cloudtune.emulator.audit import AuditLog
-from cloudtune.emulator.hosts import Addresses
 from cloudtune.emulator.delays import Delays
 from cloudtune.emulator.faults import Faults
+from cloudtune.emulator.hosts import Addresses
 from cloudtune.emulator.isolation import Isolation
 from cloudtune.emulator.job_environment import ScriptFolder
 from cloudtune.emulator.object_store import ObjectStore

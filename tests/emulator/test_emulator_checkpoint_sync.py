@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from moto.core.base_backend import BackendDict
 from moto.s3.models import s3_backends
 
-from cloudtune.emulator.checkpoint_sync import CheckpointSync
 from cloudtune.emulator.channels import download, prefix_parts, safe_join
+from cloudtune.emulator.checkpoint_sync import CheckpointSync
 from cloudtune.emulator.object_store import ObjectStore, StoreFailed
 from cloudtune.emulator.settings import ACCOUNT_ID
 
