@@ -30,6 +30,10 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument(
         "--proxy", action="store_true", help="also for clients that insist on AWS addresses, like the SageMaker SDKs"
     )
+    found.add_argument(
+        "--scenario", default="calm", help="what goes wrong: calm (default), realistic, bad_day, or a JSON file"
+    )
+    found.add_argument("--seed", type=int, default=0, help="of the scenario's draws")
     found.add_argument("--idle_s", type=float, help="end after so many seconds without a request or a job")
     found.add_argument(
         "--status", action="store_true", help="show the emulator that runs in the background, if any"
@@ -76,6 +80,8 @@ def _serve(options: argparse.Namespace) -> int:
         isolation=options.isolation,
         stop_grace_s=options.stop_grace_s,
         time_scale=options.time_scale,
+        scenario=options.scenario,
+        seed=options.seed,
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with emulator:

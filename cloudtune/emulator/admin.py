@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from cloudtune.emulator.engine import Engine
 from cloudtune.emulator.faults import Faults, InterruptRule
+from cloudtune.emulator.faults.in_force import InForce
 from cloudtune.emulator.jobs import JobTable
 from cloudtune.emulator.service_error import JsonObject, ServiceError, invalid
 from cloudtune.errors import SpecError
@@ -16,7 +17,7 @@ class Admin:
     """Answers what only an emulator is asked.
 
     ``GET health``, ``GET jobs``, ``GET interrupt_rules``, ``POST interrupt_rules``, ``POST interrupt``,
-    ``POST shutdown``.
+    ``GET scenario``, ``PUT scenario``, ``POST shutdown``.
 
     Args:
         health: Facts about this emulator.
@@ -28,12 +29,14 @@ class Admin:
         table: JobTable,
         engine: Engine,
         faults: Faults,
+        in_force: InForce,
         health: Callable[[], JsonObject],
         shutdown: Callable[[], None],
     ) -> None:
         self._table = table
         self._engine = engine
         self._faults = faults
+        self._in_force = in_force
         self._health = health
         self._shutdown = shutdown
 
@@ -45,6 +48,8 @@ class Admin:
             ("GET", "interrupt_rules"): lambda _: {"rules": [rule.to_json() for rule in self._faults.rules()]},
             ("POST", "interrupt_rules"): self._add_rule,
             ("POST", "interrupt"): self._interrupt,
+            ("GET", "scenario"): lambda _: self._in_force.to_json(),
+            ("PUT", "scenario"): self._put_scenario,
             ("POST", "shutdown"): self._close,
         }
         if (method, page) not in pages:
@@ -59,6 +64,13 @@ class Admin:
             raise invalid(str(error)) from error
         self._engine.add_rule(rule)
         return rule.to_json()
+
+    def _put_scenario(self, body: bytes) -> object:
+        try:
+            self._in_force.put(_json(body))
+        except SpecError as error:
+            raise invalid(str(error)) from error
+        return self._in_force.to_json()
 
     def _interrupt(self, body: bytes) -> object:
         request = _json(body)

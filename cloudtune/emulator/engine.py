@@ -73,11 +73,16 @@ class Engine:
                 raise invalid(f"Job {job.name} does not run on a spot instance: it cannot be interrupted.")
             if job not in self._running:
                 raise invalid(f"Job {job.name} has no instance now: it is in status {job.status}, {job.phase}.")
+            self._site.faults.record("interruption", job=job.name, rule=None, notice=notice)
             self._running[job].interrupt(notice)
 
     def add_rule(self, rule: InterruptRule) -> None:
         """Applies to jobs that are running as well."""
         self._site.faults.add(rule)
+        self.recheck()
+
+    def recheck(self) -> None:
+        """To be called when faults have changed."""
         with self._changed:
             for attempt in self._running.values():
                 attempt.recheck()

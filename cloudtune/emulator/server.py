@@ -26,6 +26,7 @@ from cloudtune.emulator.control_plane import ControlPlane
 from cloudtune.emulator.delays import Delays
 from cloudtune.emulator.engine import Engine
 from cloudtune.emulator.faults import Faults, InterruptRule, Scenario, load_scenario
+from cloudtune.emulator.faults.in_force import InForce
 from cloudtune.emulator.faults.request_faults import RequestFaults
 from cloudtune.emulator.https_proxy import Authority, ProxyHandler
 from cloudtune.emulator.iam import Roles
@@ -166,7 +167,10 @@ class SageMakerEmulator:
             self._table,
             self.quotas,
         )
-        self._admin = Admin(self._table, self._engine, self._faults, self.health, self._close_soon)
+        self._in_force = InForce(self._faults, self.quotas, self.delays, self._engine.recheck)
+        self._admin = Admin(
+            self._table, self._engine, self._faults, self._in_force, self.health, self._close_soon
+        )
         self._middleware = Middleware(
             DomainDispatcherApplication(create_backend_app),
             ControlPlane(self._table, Account(store, self.roles), self._engine, self._faults),
@@ -267,6 +271,14 @@ class SageMakerEmulator:
     def add_interrupt_rule(self, rule: InterruptRule) -> None:
         """Interrupts matching spot jobs from now on, also those that run."""
         self._engine.add_rule(rule.checked())
+
+    def apply_scenario(self, scenario: str | os.PathLike[str] | Scenario, seed: int = 0) -> None:
+        """Replaces the scenario, for jobs that run as well; its times begin now.
+
+        Raises:
+            SpecError: There is no such preset or file, or it is no scenario.
+        """
+        self._in_force.apply(load_scenario(scenario), seed)
 
     def idle_seconds(self) -> float:
         """Since the last request; 0 while a job runs or waits."""

@@ -24,9 +24,11 @@ from cloudtune.emulator.service_error import JsonObject
 from cloudtune.errors import SpecError
 
 SCHEMA = 1
+DELAYS = ("calm", "realistic")
 QUOTA_KINDS = ("on_demand", "spot", "warm_pool")
 _PRESETS = Path(__file__).parent / "scenarios"
-_MEMBERS = ("schema", "name", "description", "quotas", "faults")
+_MEMBERS = ("schema", "name", "description", "delays", "quotas", "faults")
+_TEXTS = {"name": "custom", "description": "", "delays": "calm"}
 _MAX_FILE_BYTES = 8 << 20
 
 
@@ -37,12 +39,14 @@ class Scenario:
     Args:
         name: For people.
         description: For people.
+        delays: How long instances take to come and go: ``calm`` (no time) or ``realistic``.
         quotas: Instances of a type (or ``*``) that may be in use at once, by kind of quota.
         faults: In any order; a request meets all that apply to it.
     """
 
     name: str = "calm"
     description: str = ""
+    delays: str = "calm"
     quotas: tuple[tuple[str, str, int], ...] = ()
     faults: tuple[Fault, ...] = ()
 
@@ -60,6 +64,7 @@ class Scenario:
             "schema": SCHEMA,
             "name": self.name,
             "description": self.description,
+            "delays": self.delays,
             "quotas": quotas,
             "faults": faults,
         }
@@ -117,10 +122,14 @@ def _read(document: object, path: Path | None) -> Scenario:
         raise SpecError(
             f"schema={document.get('schema')!r} of the scenario is unknown.", f'Write "schema": {SCHEMA}.'
         )
-    texts = {key: document.get(key, default) for key, default in (("name", "custom"), ("description", ""))}
+    texts = {key: document.get(key, default) for key, default in _TEXTS.items()}
     for key, value in texts.items():
         if not isinstance(value, str):
             raise SpecError(f"{key} of the scenario must be a text, not {value!r}.", f'Write "{key}": "...".')
+    if texts["delays"] not in DELAYS:
+        raise SpecError(
+            f"delays of the scenario must not be {texts['delays']!r}.", f"Choose one of: {', '.join(DELAYS)}."
+        )
     faults = document.get("faults", [])
     if not isinstance(faults, list):
         raise SpecError(f"faults of the scenario must be a list, not {faults!r}.", 'Example: [{"kind": "..."}].')
@@ -158,8 +167,10 @@ def _fault(document: object, where: str, path: Path | None) -> Fault:
     where = f"{where} ({kind})"
     members = {name: value for name, value in document.items() if name != "kind"}
     if KINDS[kind] is InterruptionTrace and "file" in members:
-        members = {**members, "events": _trace(members.pop("file"), where, path)}
+        members["events"] = _trace(members.pop("file"), where, path)
     fault = reading.read(KINDS[kind], members, where)
+    if fault.limits.until_s is not None and fault.limits.until_s < fault.limits.after_s:
+        raise SpecError(f"{where}: until_s is before after_s.", "Give a later until_s, or leave it out.")
     if isinstance(fault, (Interruption, InterruptionTrace)):
         fault.check(where)
     elif isinstance(fault, (Throttle, RequestError, SlowResponse)):
