@@ -16,7 +16,7 @@ from moto.logs.models import logs_backends
 
 from cloudtune.emulator import log_shipper
 from cloudtune.emulator.audit import AuditLog
-from cloudtune.emulator.faults import Faults, InterruptRule
+from cloudtune.emulator.faults import Faults, InterruptRule, SpotAttempt
 from cloudtune.emulator.job_states import FOLLOWERS
 from cloudtune.emulator.jobs import JobContext, JobStatus, JobTable, Phase, TrainingJob
 from cloudtune.emulator.log_shipper import LogShipper, MetricExtractor
@@ -143,8 +143,8 @@ def test_each_rule_fires_as_often_as_it_says(rules: list[tuple[str, float, int]]
     faults = Faults()
     for prefix, after_s, times in rules:
         faults.add(InterruptRule(prefix, after_s, times))
-    fired = []
-    while (found := faults.next_interruption("abc")) is not None:
+    attempt, fired = SpotAttempt("abc", 0, ("ml.m5.large",), began=0.0), []
+    while (found := faults.next_interruption(attempt)) is not None:
         faults.fired(found[0], "abc")
         fired.append(found[1].after_s)
     assert len(fired) == sum(times for prefix, _, times in rules if "abc".startswith(prefix))
