@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from cloudtune.remote.remote_launcher import RemoteLauncher as RemoteLauncher
     from cloudtune.report import Reporter as Reporter
     from cloudtune.stopping_criterion import StoppingCriterion as StoppingCriterion
     from cloudtune.tuner import Tuner as Tuner
 
 _HOME = {
+    "RemoteLauncher": "cloudtune.remote.remote_launcher",
     "Reporter": "cloudtune.report",
     "StoppingCriterion": "cloudtune.stopping_criterion",
     "Tuner": "cloudtune.tuner",
 }
-__all__ = ["Reporter", "StoppingCriterion", "Tuner"]
+__all__ = ["RemoteLauncher", "Reporter", "StoppingCriterion", "Tuner"]
 
 
 def __getattr__(name: str) -> Any:

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cloudtune.experiments.launchers.arguments import Parser
+from cloudtune import __version__
+from cloudtune.experiments.launchers.arguments import Parser, at_least, text
 from cloudtune.experiments.launchers.command_line import configure_logging, run_command
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
     from cloudtune.experiments.experiment_result import ExperimentResult
 
+#: Width below which a table of trials has what is essential only.
+_NARROW = 72
 _EPILOG = """\
 examples:
   cloudtune emulator                 AWS for rehearsals, until Ctrl-C
@@ -71,25 +74,29 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"cloudtune {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
     commands.add_parser("emulator", help="start, show or stop the emulator of AWS", add_help=False)
 
     shown = _command(commands, "list", _list, "the experiments on this machine, the newest first")
-    shown.add_argument("--tag", help="only those of this study; fetched from S3 if need be")
+    shown.add_argument("--tag", type=text, help="only those of this study; fetched from S3 if need be")
 
     shown = _command(commands, "show", _show, "one experiment: summary, best configuration, trials")
     _add_experiment(shown)
-    shown.add_argument("--trials", type=int, default=20, metavar="N", help="best trials shown (default: 20)")
+    shown.add_argument(
+        "--trials", type=at_least(0), default=20, metavar="N", help="best trials shown (default: 20)"
+    )
 
     shown = _command(commands, "compare", _compare, "the methods of a study, over seeds and time")
-    shown.add_argument("tag", help="the study's --experiment_tag")
-    shown.add_argument("--metric", help="default: the objective")
-    shown.add_argument("-o", "--output", metavar="FILE", help="draw it, too: .png, .pdf or .svg")
+    shown.add_argument("tag", type=text, help="the study's --experiment_tag")
+    shown.add_argument("--benchmark", type=text, help="where a study has several; default: each of them")
+    shown.add_argument("--metric", type=text, help="default: the objective")
+    shown.add_argument("-o", "--output", type=text, metavar="FILE", help="draw it, too: .png, .pdf or .svg")
 
     shown = _command(commands, "plot", _plot, "one experiment: best value over time")
     _add_experiment(shown)
     shown.add_argument("--trials", action="store_true", help="draw every report of every trial instead")
-    shown.add_argument("-o", "--output", metavar="FILE", help="default: NAME.png here")
+    shown.add_argument("-o", "--output", type=text, metavar="FILE", help="default: NAME.png here")
     return parser
 
 
@@ -101,9 +108,9 @@ def _command(commands: Any, name: str, run: Any, text: str) -> argparse.Argument
 
 
 def _add_experiment(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", help="the tuner's name, as 'cloudtune list' has it")
-    parser.add_argument("--tag", help="study it belongs to, where several have one of that name")
-    parser.add_argument("--metric", help="default: the objective")
+    parser.add_argument("name", type=text, help="the tuner's name, as 'cloudtune list' has it")
+    parser.add_argument("--tag", type=text, help="study it belongs to, where several have one of that name")
+    parser.add_argument("--metric", type=text, help="default: the objective")
 
 
 def _emulator(arguments: Sequence[str]) -> int:
@@ -133,17 +140,12 @@ def _list(options: argparse.Namespace) -> int:
     if not found:
         print(f"No experiments in {experiments_root()}. Set CLOUDTUNE_FOLDER if they are elsewhere.")
         return 0
-    table = _new_table("experiment", "method", "status", ">trials", ">best", ">age")
-    for experiment in found:
-        table.add_row(
-            experiment.name,
-            _method(experiment),
-            _state(experiment),
-            str(experiment.num_trials),
-            _best_text(experiment),
-            _age(experiment),
-        )
-    _console().print(table)
+    headings = ["experiment", "method", "status", ">trials", ">best", ">age"]
+    rows = [[e.name, _method(e), _state(e), str(e.num_trials), _best_text(e), _age(e)] for e in found]
+    console = _console()
+    console.print(
+        _fitting(console, *(_table([headings, *rows], columns) for columns in (range(6), (0, 2, 3, 4), (0, 2))))
+    )
     return 0
 
 
@@ -160,17 +162,28 @@ def _show(options: argparse.Namespace) -> int:
     config = {key.removeprefix("config_"): value for key, value in best.items() if key.startswith("config_")}
     print(f"\nBest {metric}: {best[metric]:.6g} (trial {best['trial_id']})")
     print(json.dumps(config, indent=2, default=str))
-    if experiment.status is not None:
-        console.print(_trials_table(experiment, metric, options.trials))
+    if experiment.status is not None and options.trials:
+        console.print(_trials_table(experiment, metric, options.trials, console))
     return 0
 
 
 def _compare(options: argparse.Namespace) -> int:
+    from cloudtune.errors import SpecError
     from cloudtune.experiments.comparison import compare_methods
+    from cloudtune.experiments.launchers.arguments import choose
     from cloudtune.experiments.loading import load_experiments
 
-    comparison = compare_methods(load_experiments(options.tag), metric=options.metric)
-    comparison.print(_console())
+    groups: dict[str, list[ExperimentResult]] = {}
+    for experiment in load_experiments(options.tag):
+        name = str(experiment.metadata.get("benchmark") or experiment.entrypoint_name())
+        groups.setdefault(name, []).append(experiment)
+    if options.benchmark is not None:
+        groups = choose("benchmark", groups, options.benchmark)
+    if options.output and len(groups) > 1:
+        raise SpecError(f"Study {options.tag} has {len(groups)} benchmarks.", "Choose one: --benchmark NAME.")
+    for group in groups.values():
+        comparison = compare_methods(group, metric=options.metric)
+        comparison.print(_console())
     if options.output:
         print(f"Picture: {comparison.plot(options.output)}")
     return 0
@@ -186,9 +199,25 @@ def _plot(options: argparse.Namespace) -> int:
 
 
 def _load(options: argparse.Namespace) -> ExperimentResult:
+    from cloudtune.errors import NotFound
     from cloudtune.experiments.loading import load_experiment
 
-    return load_experiment(options.name, experiment_name=options.tag)
+    try:
+        return load_experiment(options.name, experiment_name=options.tag)
+    except NotFound as error:
+        if options.tag is None and _is_study(options.name):
+            raise NotFound(
+                f"{options.name!r} is a study, not an experiment.",
+                f"'cloudtune compare {options.name}' compares its methods, 'cloudtune list --tag {options.name}' "
+                "lists its experiments.",
+            ) from error
+        raise
+
+
+def _is_study(name: str) -> bool:
+    from cloudtune.experiments.loading import list_experiments
+
+    return bool(list_experiments(lambda path: Path(path).parents[1].name == name))
 
 
 def _summary(experiment: ExperimentResult) -> list[tuple[str, str]]:
@@ -199,10 +228,13 @@ def _summary(experiment: ExperimentResult) -> list[tuple[str, str]]:
     lines.append(("objective", ", ".join(f"{name} ({mode})" for name, mode in goals)))
     lines.append(("trials", str(experiment.status or f"{experiment.num_trials} with reports")))
     lines.append(("reports", str(experiment.num_reports)))
-    return [*lines, ("folder", str(experiment.path))]
+    if experiment.num_interruptions:
+        lines.append(("interrupted", f"{experiment.num_interruptions} times, and continued"))
+    lines.append(("folder", str(experiment.path)))
+    return [*lines, ("error", experiment.error)] if experiment.error else lines
 
 
-def _trials_table(experiment: ExperimentResult, metric: str, limit: int) -> Table:
+def _trials_table(experiment: ExperimentResult, metric: str, limit: int, console: Console) -> Table:
     rows = experiment.status.trial_rows() if experiment.status is not None else []
     largest = experiment.mode_of(metric) == "max"
 
@@ -214,20 +246,27 @@ def _trials_table(experiment: ExperimentResult, metric: str, limit: int) -> Tabl
         value = best(row)
         return (True, 0.0) if value is None else (False, -value if largest else value)
 
+    shown = sorted(rows, key=rank)[:limit]
     keys = list(dict.fromkeys(key for row in rows for key in row.config))
-    table = _new_table(
-        ">trial", "status", ">attempts", ">reports", f">best {metric}", *(f">{key}" for key in keys)
-    )
-    for row in sorted(rows, key=rank)[: max(limit, 0)]:
-        cells = [_cell(row.config.get(key, "")) for key in keys]
-        table.add_row(
-            str(row.trial_id),
-            str(row.status),
-            str(row.attempt + 1),
-            str(row.num_reports),
-            "" if (value := best(row)) is None else f"{value:.6g}",
-            *cells,
+    lines = [
+        [">trial", "status", ">attempts", ">reports", f">best {metric}", "configuration", *(f">{k}" for k in keys)]
+    ]
+    for row in shown:
+        value = best(row)
+        cells = {key: _cell(row.config.get(key, "")) for key in keys}
+        lines.append(
+            [
+                str(row.trial_id),
+                str(row.status),
+                str(row.attempt + 1),
+                str(row.num_reports),
+                "" if value is None else f"{value:.6g}",
+                " ".join(f"{key}={cell}" for key, cell in cells.items() if cell),
+                *cells.values(),
+            ]
         )
+    each = _table(lines, (0, 1, 2, 3, 4, *range(6, 6 + len(keys))))
+    table = _fitting(console, each, _table(lines, (0, 1, 3, 4, 5) if console.width >= _NARROW else (0, 4, 5)))
     if len(rows) > limit:
         table.caption = f"{limit} best of {len(rows)} trials; --trials {len(rows)} shows all"
     return table
@@ -237,15 +276,28 @@ def _cell(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _new_table(*headings: str) -> Table:
-    """A heading that begins with ``>`` stands to the right."""
+def _table(lines: Sequence[Sequence[str]], columns: Sequence[int]) -> Table:
+    """Some columns of ``lines``, the first of which holds the headings; one with ``>`` stands to the right."""
     from rich.table import Table
+    from rich.text import Text
 
+    headings, *rows = lines
+    chosen = [number for number in range(len(headings)) if number in columns]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in headings:
-        right = heading.startswith(">")
-        table.add_column(heading.removeprefix(">"), justify="right" if right else "left", overflow="fold")
+    for number in chosen:
+        right = headings[number].startswith(">")
+        table.add_column(headings[number].removeprefix(">"), justify="right" if right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(row[number]) for number in chosen))
     return table
+
+
+def _fitting(console: Console, *tables: Table) -> Table:
+    """The first that is not wider than the console; else the last."""
+    from rich.measure import Measurement
+
+    unlimited = console.options.update(width=10_000)
+    return next((t for t in tables if Measurement.get(console, unlimited, t).maximum <= console.width), tables[-1])
 
 
 def _console() -> Console:
@@ -261,12 +313,12 @@ def _method(experiment: ExperimentResult) -> str:
 
 
 def _state(experiment: ExperimentResult) -> str:
-    """Whether it is over; if not, whether a tuner on this machine runs it."""
+    """Whether it is over, and well; if not over, whether a tuner on this machine runs it."""
     from cloudtune.experiments.s3_experiments import came_from_s3
     from cloudtune.paths import ExperimentPaths
 
     if experiment.ended:
-        return "ended"
+        return "failed" if experiment.error else "ended"
     if came_from_s3(experiment.path):
         return "not ended"
     try:

@@ -143,9 +143,11 @@ class LiveView:
             return
         if self._live is not None:
             if self._last is not None:
-                self._draw()
+                self._draw(with_note=False)
             if self._live is not None:
                 self._guarded(self._live.stop)
+            if self._last is not None and self._last[2]:
+                self._line(self._last[2])  # with the folder of results: in full, however long
         elif self._last is not None:
             status, best, _ = self._last
             self._announce_best(status, best, float("inf"))
@@ -161,11 +163,12 @@ class LiveView:
             _log.debug("The live view fell silent: %r", error)
             self._live = self._console = None
 
-    def _draw(self) -> None:
+    def _draw(self, with_note: bool = True) -> None:
         live, console, goal, last = self._live, self._console, self._goal, self._last
         if live is not None and console is not None and goal is not None and last is not None:
             size = console.size
-            view = _view(goal, *last, width=size.width, height=size.height)
+            status, best, note = last
+            view = _view(goal, status, best, note if with_note else "", width=size.width, height=size.height)
             self._guarded(lambda: live.update(view, refresh=True))
 
     def _line(self, text: str) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from cloudtune.constants import ST_TUNER_TIME
 from cloudtune.errors import NotFound, SpecError
 from cloudtune.experiments.experiment_result import ExperimentResult
+from cloudtune.experiments.retries import replaced_names
 from cloudtune.results import figures
 from cloudtune.results.statistics import (
     Floats,
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 _NUM_RESAMPLES = 1000
 _CONFIDENCE = 0.95
+#: Metadata in which the experiments of a fair comparison do not differ.
+_ALIKE = ("max_wallclock_time", "n_workers", "num_gpus_per_trial", "instance_type")
 #: From which part of the time on means, and bands, must fit into the picture.
 _EARLY, _LATE = 0.04, 0.2
 
@@ -69,6 +72,8 @@ class Comparison:
     curves: tuple[MethodCurve, ...]
     #: Experiments that could not be compared, with the reason.
     left_out: dict[str, str] = field(default_factory=dict)
+    #: What a reader of the table must know besides; one sentence each.
+    notes: tuple[str, ...] = ()
 
     @property
     def target(self) -> float:
@@ -119,10 +124,12 @@ class Comparison:
         )
         table.add_column("method", no_wrap=True, overflow="ellipsis")
         columns = ["seeds", "final\nIQM", "95 %\ninterval", "best\nseen", "trials", "reports"]
-        for name in (*columns, f"time to\n{self.target:.4g}"):
+        if np.isfinite(self.target):
+            columns.append(f"time to\n{self.target:.4g}")
+        for name in columns:
             table.add_column(name, justify="right", no_wrap=True)
         for position, curve in enumerate(self.curves):
-            table.add_row(
+            cells = [
                 curve.method,
                 _seeds(curve),
                 _number(curve.final),
@@ -131,8 +138,9 @@ class Comparison:
                 str(curve.num_trials),
                 str(curve.num_reports),
                 _seconds(self.time_to(curve, self.target)),
-                style="bold" if position == 0 and np.isfinite(curve.final) else None,
-            )
+            ]
+            best = position == 0 and np.isfinite(curve.final)
+            table.add_row(*cells[: len(table.columns)], style="bold" if best else None)
         return table
 
     def print(self, console: Console | None = None) -> None:
@@ -141,17 +149,9 @@ class Comparison:
 
         console = console or Console()
         console.print(self.table())
-        running = sum(curve.num_running for curve in self.curves)
-        if running:
-            self._say(
-                console, f"Not ended yet: {running} of the experiments; their last values are carried forward."
-            )
-        for name, reason in self.left_out.items():
-            self._say(console, f"{name} is not in the comparison: {reason}.")
-
-    @staticmethod
-    def _say(console: Console, text: str) -> None:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        left_out = [f"{name} is not in the comparison: {reason}." for name, reason in self.left_out.items()]
+        for text in (*self.notes, *left_out):
+            console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def plot(self, path: str | Path | None = None, title: str | None = None) -> Path | None:
         """Writes a picture to ``path`` (``.png``, ``.pdf``, ``.svg``) and returns it; shows it without a path.
@@ -197,7 +197,8 @@ def compare_methods(
     num_points: int = 400,
     seed: int = 0,
 ) -> Comparison:
-    """Compares methods over seeds. Works on experiments that still run: their last values are carried forward.
+    """Compares methods over seeds. Works on experiments that still run: their last values are carried forward. Of
+    an experiment that a launcher has run anew after an error, the last run counts.
 
     Args:
         experiments: Of one benchmark. The method is ``metadata["algorithm"]`` (else the scheduler's name), the
@@ -211,7 +212,9 @@ def compare_methods(
         SpecError: Experiments that do not belong together, or an unknown metric.
         NotFound: There are no experiments.
     """
-    given = list(experiments)
+    everything = list(experiments)
+    replaced = replaced_names(experiment.name for experiment in everything)
+    given = [experiment for experiment in everything if experiment.name not in replaced]
     if not given:
         raise NotFound("There are no experiments to compare.", "Check the tag that they were launched with.")
     if num_points < 2:
@@ -232,8 +235,9 @@ def compare_methods(
         groups.setdefault(method_of(experiment), []).append(experiment)
     curves = [_curve(method, group, chosen_metric, chosen_mode, times, seed) for method, group in groups.items()]
     curves.sort(key=lambda c: (np.isnan(c.final), c.final if chosen_mode == "min" else -c.final, c.method))
-    left_out = {e.name: "no results yet" for e in given if not _has_results(e, chosen_metric)}
-    return Comparison(chosen_metric, chosen_mode, benchmark, times, tuple(curves), left_out)
+    left_out = {name: f"it was run anew as {last}" for name, last in sorted(replaced.items())}
+    left_out |= {e.name: _why_empty(e) for e in given if not _has_results(e, chosen_metric)}
+    return Comparison(chosen_metric, chosen_mode, benchmark, times, tuple(curves), left_out, _notes(given))
 
 
 def method_of(experiment: ExperimentResult) -> str:
@@ -247,7 +251,7 @@ def _common(experiments: Sequence[ExperimentResult], what: str, values: Sequence
     if len(distinct) > 1:
         raise SpecError(
             f"These {len(experiments)} experiments differ in their {what}: {', '.join(distinct)}.",
-            "Compare those of one at a time; experiment_filter of load_experiments chooses.",
+            f"Compare those of one {what} at a time; experiment_filter of load_experiments chooses.",
         )
     return distinct[0]
 
@@ -309,6 +313,30 @@ def _curve(
         num_trials=sum(e.num_trials for e in group),
         num_reports=sum(e.num_reports for e in group),
     )
+
+
+def _notes(experiments: Sequence[ExperimentResult]) -> tuple[str, ...]:
+    running = sum(not e.ended for e in experiments)
+    interruptions = sum(e.num_interruptions for e in experiments)
+    notes = []
+    if running:
+        notes.append(f"Not ended: {running} of {len(experiments)}; their last values are carried forward.")
+    if interruptions:
+        notes.append(f"Interrupted and continued where they were: {interruptions} times in all.")
+    for key in _ALIKE:
+        values = sorted({str(e.metadata[key]) for e in experiments if key in e.metadata})
+        if len(values) > 1:
+            notes.append(f"Not alike, so judge with care: {key} is {' or '.join(values)}.")
+    notes += [f"{e.name} ended early: {_first_line(e.error)}" for e in experiments if e.error]
+    return tuple(notes)
+
+
+def _why_empty(experiment: ExperimentResult) -> str:
+    return "it has no results" if experiment.ended else "no results yet"
+
+
+def _first_line(text: str) -> str:
+    return next(iter(text.strip().splitlines()), "")
 
 
 def _seed_of(experiment: ExperimentResult) -> Any:

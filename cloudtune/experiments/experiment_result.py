@@ -12,7 +12,7 @@ import numpy as np
 from cloudtune.constants import RESERVED_PREFIX, ST_TUNER_TIME
 from cloudtune.errors import NotFound, SpecError
 from cloudtune.results import figures
-from cloudtune.results.frame import TRIAL_ID
+from cloudtune.results.frame import ATTEMPT, CONFIG_PREFIX, TRIAL_ID
 from cloudtune.tuning_status import TuningStatus
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ class ExperimentResult:
         path: Folder of the experiment on this machine.
         status: Counts and costs, if there is a journal.
         ended: The experiment is over (False also if it was interrupted).
+        error: Why it ended early, too many failed trials for example; empty if all went well.
+        num_interruptions: How often a tuner had to take over from one that was interrupted.
     """
 
     name: str
@@ -40,9 +42,11 @@ class ExperimentResult:
     path: Path
     status: TuningStatus | None = None
     ended: bool = True
+    error: str = ""
+    num_interruptions: int = 0
 
     def __str__(self) -> str:
-        state = "" if self.ended else ", not ended"
+        state = ", failed" if self.error else "" if self.ended else ", not ended"
         return f"Experiment {self.name}: {self.num_trials} trials, {len(self.results)} reports{state}"
 
     @property
@@ -100,8 +104,14 @@ class ExperimentResult:
                 return names[metric]
         elif metric in names or metric in self.results:
             return metric
-        valid = ", ".join(f"{i}: {name}" for i, name in enumerate(names)) or "none: its metadata.json is missing"
-        raise SpecError(f"Experiment {self.name} has no metric {metric!r}.", f"It has {valid}.")
+        reported = [column for column in self.results.columns if not _is_of_the_tuner(str(column))]
+        if not names and isinstance(metric, int):
+            raise SpecError(
+                f"The objective of {self.name} is not known: its metadata.json is missing or damaged.",
+                f"Name a metric; reported are: {', '.join(reported) or 'none yet'}.",
+            )
+        valid = [*(f"{i}: {name}" for i, name in enumerate(names)), *(c for c in reported if c not in names)]
+        raise SpecError(f"Experiment {self.name} has no metric {metric!r}.", f"It has {', '.join(valid)}.")
 
     def entrypoint_name(self) -> str:
         """Name of the training script, without its ending."""
@@ -168,3 +178,7 @@ class ExperimentResult:
         with figures.figure(figure_path, figsize or (9.0, 5.0)) as axes:
             figures.draw_trials_over_time(axes, self.results, name, mode)
             axes.set_title(f"{self.name}: {self.num_trials} trials", fontsize=11, loc="left")
+
+
+def _is_of_the_tuner(column: str) -> bool:
+    return column in (TRIAL_ID, ATTEMPT) or column.startswith((CONFIG_PREFIX, RESERVED_PREFIX))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cloudtune.errors import CloudtuneError, NotFound, SpecError, StoreError
-from cloudtune.experiment.events import Event, ExperimentEnded
+from cloudtune.experiment.events import Event, ExperimentEnded, SessionStarted
 from cloudtune.experiment_record import read_metadata
 from cloudtune.experiments.experiment_result import ExperimentResult
 from cloudtune.experiments.s3_experiments import Progress, S3Experiments, came_from_s3, has_ended
@@ -202,15 +202,19 @@ def read_experiment(folder: Path, load_tuner: bool = False) -> ExperimentResult:
     status = TuningStatus([names] if isinstance(names, str) else list(names), events) if events else None
     if events or not paths.results.exists():
         results = ResultsBuilder(events).frame()
-        ended = bool(events) and isinstance(events[-1], ExperimentEnded)
+        end = events[-1] if events and isinstance(events[-1], ExperimentEnded) else None
+        ended, error = end is not None, end.error if end is not None else ""
     else:
-        results, ended = read_results(paths.results), True
+        results, ended, error = read_results(paths.results), True, ""
+    sessions = sum(isinstance(event, SessionStarted) for event in events)
     tuner = None
     if load_tuner:
         from cloudtune.snapshot import load_snapshot
 
         tuner = load_snapshot(paths.snapshot)
-    return ExperimentResult(folder.name, results, metadata, tuner, folder, status, ended)
+    return ExperimentResult(
+        folder.name, results, metadata, tuner, folder, status, ended, error, max(0, sessions - 1)
+    )
 
 
 def _events(paths: ExperimentPaths) -> list[Event]:
@@ -318,7 +322,9 @@ def _fetch_tag(cloud: S3Experiments, tag: str, root: Path, known: dict[str, Path
     ]
     if wanted:
         with _progress(f"Fetching {tag}") as shown:
-            cloud.fetch_many(wanted, root / tag, load_tuner, shown)
+            failed = cloud.fetch_many(wanted, root / tag, load_tuner, shown)
+        for name, error in failed.items():
+            _log.warning("%s is missing, or shown as of its last download: %s", name, error)
 
 
 def _fetch(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cloudtune.aws.mirror import INDEX_FILENAME
-from cloudtune.errors import ResourceNotFound, SpecError, StoreError
+from cloudtune.errors import CloudtuneError, ResourceNotFound, SpecError, StoreError, Unreachable
 from cloudtune.experiment.events import ExperimentEnded, decode
 from cloudtune.names import is_legal_name
 from cloudtune.paths import ExperimentPaths, S3ExperimentPaths, tag_prefix
@@ -125,17 +125,33 @@ class S3Experiments:
 
     def fetch_many(
         self, wanted: Sequence[Located], parent: Path, load_tuner: bool, on_progress: Progress | None = None
-    ) -> None:
-        """:meth:`fetch` of each of ``wanted`` into ``parent/{name}``, several at once; progress in experiments."""
+    ) -> dict[str, CloudtuneError]:
+        """:meth:`fetch` of each of ``wanted`` into ``parent/{name}``, several at once; progress in experiments.
+
+        Returns:
+            Those that could not be fetched: one does not keep the others.
+
+        Raises:
+            CloudtuneError: None of them could be fetched, or there is no connection.
+        """
         pool = ThreadPoolExecutor(max_workers=_EXPERIMENTS_AT_ONCE, thread_name_prefix="experiments")
+        failed: dict[str, CloudtuneError] = {}
         try:
-            futures = [pool.submit(self.fetch, item, parent / item.name, load_tuner) for item in wanted]
+            futures = {pool.submit(self.fetch, item, parent / item.name, load_tuner): item.name for item in wanted}
             for done, future in enumerate(as_completed(futures), 1):
-                future.result()
+                try:
+                    future.result()
+                except Unreachable:
+                    raise
+                except CloudtuneError as error:
+                    failed[futures[future]] = error
                 if on_progress is not None:
                     on_progress(done, len(wanted))
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+        if failed and len(failed) == len(wanted):
+            raise next(iter(failed.values()))
+        return failed
 
 
 def _existing_bucket(session: AwsSession) -> str:

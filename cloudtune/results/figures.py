@@ -25,6 +25,8 @@ LINE_STYLES = ("-", "--", "-.", ":")
 _DPI = 160
 #: A range of values beyond this ratio is drawn on a logarithmic axis.
 _LOG_FROM = 5.0
+#: Beyond it, margins and distances would not be finite.
+_LARGEST = 1e300
 
 
 @contextmanager
@@ -93,7 +95,7 @@ def focus(axes: Axes, interesting: Sequence[Floats]) -> None:
     """Limits the value axis to ``interesting`` (with a margin), logarithmic if that is a wide range of positive
     numbers: the first guesses of a search must not squeeze what came of it."""
     values = np.concatenate([np.ravel(part) for part in interesting]) if interesting else np.empty(0)
-    values = values[np.isfinite(values)]
+    values = np.clip(values[np.isfinite(values)], -_LARGEST, _LARGEST)
     if len(values) == 0:
         return
     low, high = float(values.min()), float(values.max())

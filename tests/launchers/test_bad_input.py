@@ -82,12 +82,16 @@ def launch(argv: Sequence[str], definitions: Any = real_benchmark_definitions) -
 
 BAD_ARGUMENTS = [
     (["--method", "RSS"], 2, ["--method RSS", "Did you mean RS?", "RS, ASHA, ASHA-PROM"]),
+    (["--method", "asha"], 2, ["--method asha", "Did you mean ASHA?"]),
+    (["--method", " "], 2, ["--method: it is empty; is a variable not set?"]),
+    (["--estimator_fit_backoff_wait_time", "0"], 2, ["waits for its quota by itself"]),
+    (["--remote_tuning_metrics=1"], 2, ["--remote_tuning_metrics=1", "Leave it out"]),
     (["--benchmark", "mlp"], 2, ["--benchmark mlp", "Did you mean mlp_digits?", "train_height"]),
     (["--metod", "RS"], 2, ["--metod", "Did you mean --method?", "--help"]),
     (["--num_seed", "3"], 2, ["--num_seed", "Did you mean --num_seeds?"]),
     (["extra"], 2, ["extra", "--help"]),
     (["--experiment_tag", "my_study 1"], 2, ["--experiment_tag 'my_study 1'", "my-study-1"]),
-    (["--experiment_tag", ""], 2, ["--experiment_tag ''", "Legal would be"]),
+    (["--experiment_tag", ""], 2, ["--experiment_tag: it is empty"]),
     (["--experiment_tag", "a" * 41], 2, ["1 to 40", "Legal would be"]),
     (["--num_seeds", "0"], 2, ["--num_seeds", "0 is less than 1"]),
     (["--num_seeds", "many"], 2, ["'many' is not an integer"]),
@@ -99,6 +103,14 @@ BAD_ARGUMENTS = [
 ]
 BAD_LAUNCHES = [
     (["--interrupt_after", "3"], 2, ["--interrupt_after needs --spot", "Add --spot"]),
+    (["--spot", "--interrupt_after", "15"], 2, ["would interrupt nothing", "15 s"]),
+    (["--max_run", "15"], 2, ["--max_run 15 would end each job before it has tuned for 15 s"]),
+    (["--bucket", ""], 2, ["--bucket: it is empty"]),
+    (
+        ["--experiment_tag", "t", "--instance_type", "g4dn.xlarge"],
+        2,
+        ["InstanceType", "ml.g4dn.xlarge"],
+    ),  # before anything is started
     (["--wait", "--no_wait"], 2, ["not allowed with"]),
     (["--dry_run", "--instance_type", "c5.xlarge"], 2, ["InstanceType", "ml.c5.xlarge"]),
     (["--dry_run", "--role", "admin/x"], 2, ["RoleArn", "admin/x"]),
@@ -204,7 +216,9 @@ def test_without_the_emulators_packages(
 ) -> None:
     monkeypatch.setitem(sys.modules, "moto", None)
     assert launch([]) == 2
-    _check(capsys.readouterr().err, ["moto", "pip install 'cloudtune[emulator]'"])
+    first, _, rest = capsys.readouterr().err.partition("\n")
+    assert first == "Starting the emulator ..."
+    _check(rest, ["moto", "pip install 'cloudtune[emulator]'"])
 
 
 def _use(monkeypatch: pytest.MonkeyPatch, url: str) -> None:

@@ -55,7 +55,7 @@ def test_broken_then_mended(entry_point: Path, capsys: pytest.CaptureFixture[str
     write_script(entry_point.parent)
     assert launch() == 0
     said = capsys.readouterr()
-    assert "Already complete: 1 of 2" in said.err and "1 there already (1 Failed)" in said.err
+    assert "Already complete: 1 of 2" in said.err and "1 job there already (1 Failed)" in said.err
     assert "not done yet: continuing it" in said.err and "1 job submitted." in said.err
     emulator = running_daemon()
     assert emulator is not None

@@ -8,15 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from launcher_helpers import GOOD, benchmark_of, write_script
 
-from cloudtune.experiments import load_experiments
+from cloudtune.experiments import compare_methods, load_experiments
 from cloudtune.experiments.default_baselines import methods
 from cloudtune.experiments.launchers.hpo_main_local import main
-from cloudtune.experiments.launchers.retries import MAX_RUNS, replaced_names, without_replaced
+from cloudtune.experiments.retries import MAX_RUNS, replaced_names
 from cloudtune.job_spec import TrainingJobSpec
 from cloudtune.names import is_legal_name, retry_name
 from cloudtune.remote.tuning_job import continued_by
 
-NAMES = st.from_regex(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?", fullmatch=True).filter(is_legal_name)
+# As names.tuner_name makes them.
+NAMES = st.from_regex(r"[a-z][a-z0-9]*(-[a-z0-9]+){0,4}", fullmatch=True).filter(is_legal_name)
 
 
 @settings(max_examples=60, deadline=None)
@@ -31,11 +32,12 @@ def test_names_are_legal_distinct_and_those_of_continued_jobs(name: str, run: in
 @given(NAMES, st.sets(st.integers(2, MAX_RUNS)))
 def test_the_last_run_counts(name: str, runs: set[int]) -> None:
     found = {retry_name(name, run) for run in {1, *runs}}
-    assert found - replaced_names(found) == {retry_name(name, max({1, *runs}))}
+    last = retry_name(name, max({1, *runs}))
+    assert replaced_names(found) == dict.fromkeys(found - {last}, last)
 
 
 def test_seeds_do_not_replace_one_another() -> None:
-    assert replaced_names([f"a-RS-{seed}" for seed in range(20)]) == set()
+    assert replaced_names([f"a-RS-{seed}" for seed in range(20)]) == {}
 
 
 def test_the_same_command_runs_a_failed_experiment_anew(tmp_path: Path, own_folder: Path) -> None:
@@ -47,5 +49,8 @@ def test_the_same_command_runs_a_failed_experiment_anew(tmp_path: Path, own_fold
     assert main(methods, lambda: benchmark_of(script), argv=command) == 0  # nothing more to do
     found = load_experiments("t", download_if_not_found=False)
     assert [e.name for e in found] == ["t-mine-RS-0", "t-mine-RS-0-r2"]
-    assert [e.num_reports > 0 for e in without_replaced(found)] == [True]
+    assert ["more than max_failures=0" in e.error for e in found] == [True, False] and not found[1].error
+    comparison = compare_methods(found)
+    assert [curve.seeds for curve in comparison.curves] == [(0,)]  # not twice
+    assert comparison.left_out == {"t-mine-RS-0": "it was run anew as t-mine-RS-0-r2"}
     assert (own_folder / "t" / "comparison.png").stat().st_size > 1000

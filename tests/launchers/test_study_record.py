@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from cloudtune.errors import SpecError, StoreError
-from cloudtune.experiments.launchers.study_record import claim_tag, new_tag, open_study, require_writable_root
+from cloudtune.experiments.launchers.study_binding import StudyBinding
+from cloudtune.experiments.launchers.study_record import new_tag, open_study, require_writable_root
 from cloudtune.names import is_legal_name, tuner_name
 
 PROGRAM = Path("launch_remote.py")
@@ -62,12 +63,45 @@ def test_default_tags_are_short_and_leave_room_for_names() -> None:
 
 
 def test_a_tag_that_was_rehearsed_elsewhere_is_refused() -> None:
-    claim_tag("demo", "sagemaker-us-east-1-123456789012")
-    claim_tag("demo", "sagemaker-us-east-1-123456789012")
+    StudyBinding("demo").claim("sagemaker-us-east-1-123456789012")
+    StudyBinding("demo").claim("sagemaker-us-east-1-123456789012")
     with pytest.raises(SpecError, match="not from sagemaker-us-east-1-999999999999") as raised:
-        claim_tag("demo", "sagemaker-us-east-1-999999999999")
+        StudyBinding("demo").claim("sagemaker-us-east-1-999999999999")
     assert "--experiment_tag" in raised.value.hint
-    claim_tag("other", "sagemaker-us-east-1-999999999999")
+    StudyBinding("other").claim("sagemaker-us-east-1-999999999999")
+
+
+SETTINGS = {"n_workers": 2, "max_wallclock_time": 8.0, "random_seed": 7}
+
+
+def test_a_study_that_was_launched_keeps_its_settings() -> None:
+    binding = StudyBinding("demo")
+    binding.claim("bucket-of-mine")
+    binding.check("digits", SETTINGS)  # binds nobody
+    assert binding.bind("digits", SETTINGS)
+    assert not StudyBinding("demo").bind("digits", SETTINGS)
+    StudyBinding("demo").check("digits", SETTINGS)
+    with pytest.raises(SpecError) as raised:
+        StudyBinding("demo").check("digits", {**SETTINGS, "n_workers": 1, "max_wallclock_time": 20.0})
+    assert raised.value.message == (
+        "Study demo was launched with --n_workers 2, --max_wallclock_time 8.0 on digits; "
+        "this command says --n_workers 1, --max_wallclock_time 20.0."
+    )
+    binding.check("another", {**SETTINGS, "n_workers": 1})
+    binding.release("digits")
+    binding.check("digits", {**SETTINGS, "n_workers": 1})
+    with pytest.raises(SpecError):
+        binding.claim("another-bucket")  # which is not forgotten
+
+
+@pytest.mark.parametrize("content", [b"", b"[1]", b"\xff", b'{"bucket": 1}', b'{"settings": {"digits": 3}}'])
+def test_a_damaged_binding_binds_nobody(content: bytes, own_folder: Path) -> None:
+    (own_folder / "demo").mkdir(parents=True)
+    (own_folder / "demo" / ".study.json").write_bytes(content)
+    StudyBinding("demo").check("digits", SETTINGS)
+    assert StudyBinding("demo").bind("digits", SETTINGS)
+    with pytest.raises(SpecError):
+        StudyBinding("demo").check("digits", {**SETTINGS, "random_seed": 8})
 
 
 def test_a_folder_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

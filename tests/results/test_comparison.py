@@ -167,7 +167,7 @@ def test_table_and_picture_with_experiments_that_run_or_have_nothing(tmp_path: P
     lines = {line.split()[0]: line.split() for line in text.splitlines() if line.strip()}
     assert lines["ASHA"][1:3] == ["5", "0.3"] and "1 of 2" in " ".join(lines["RS"])
     assert "none-0 is not in the comparison: no results yet." in text
-    assert "Not ended yet: 2" in text
+    assert "Not ended: 2 of" in text
     for name in ("c.png", "deep/folder/c.png"):
         path = comparison.plot(tmp_path / name)
         assert path is not None and path.read_bytes().startswith(PNG) and path.stat().st_size > 10_000

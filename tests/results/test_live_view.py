@@ -59,7 +59,7 @@ def test_a_terminal_shows_running_and_best_trials() -> None:
     assert [int(row.split()[0]) for row in rows] == [26, 27, 28, 29, *range(25, 14, -1)]
     assert [row.split()[1] for row in rows] == ["running"] * 4 + ["completed"] * 11
     assert "and 15 more trials" in frame and "closing down" in frame
-    assert text.rstrip().endswith("\x1b[?25h")  # the cursor is back
+    assert text.rstrip().endswith("\x1b[?25hclosing down")  # the cursor is back; the note in full below the view
     assert "\x1b[2J" not in text  # the screen is never cleared, which would flicker
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import hashlib
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
@@ -16,6 +17,14 @@ MAX_SEED = 2**31 - 1
 #: A tag must leave room for benchmark, method and seed in the job's name.
 MAX_TAG_LENGTH = 40
 
+#: Arguments of Syne Tune's launchers that are not needed here.
+_SYNE_TUNE_ONLY = {
+    "--estimator_fit_backoff_wait_time": "Leave it out: a launch waits for its quota by itself.",
+    "--use_long_tuner_name_prefix": "Leave it out: names are made of tag, benchmark, method and seed.",
+    "--remote_tuning_metrics": "Leave it out: this command shows the best values while jobs run.",
+    "--max_size_data_for_model": "Leave it out: no method here fits a model.",
+}
+
 T = TypeVar("T")
 
 
@@ -26,10 +35,11 @@ class Parser(argparse.ArgumentParser):
         prefix = "unrecognized arguments: "
         hint = f"{self.prog} --help lists all arguments."
         if message.startswith(prefix):
-            unknown = message.removeprefix(prefix).split()[0]
+            unknown = message.removeprefix(prefix).split()[0].partition("=")[0]
             known = [option for action in self._actions for option in action.option_strings]
             near = difflib.get_close_matches(unknown, known, n=1)
             hint = f"Did you mean {near[0]}? {hint}" if near else hint
+            hint = _SYNE_TUNE_ONLY.get(unknown, hint)
         raise SpecError(f"{self.prog}: {message}", hint)
 
 
@@ -48,12 +58,13 @@ def experiment_parser(
     what = parser.add_argument_group("what is run")
     what.add_argument(
         "--experiment_tag",
+        type=text,
         metavar="NAME",
         help="name of this study: letters, digits and hyphens, at most "
         f"{MAX_TAG_LENGTH}. The same name continues the same study; default: study-DATE-TIME-XX",
     )
-    what.add_argument("--benchmark", metavar="NAME", help="what is tuned; default: the first")
-    what.add_argument("--method", metavar="NAME", help="run this method only; default: all")
+    what.add_argument("--benchmark", type=text, metavar="NAME", help="what is tuned; default: the first")
+    what.add_argument("--method", type=text, metavar="NAME", help="run this method only; default: all")
     what.add_argument(
         "--num_seeds",
         type=at_least(1),
@@ -120,6 +131,9 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=38)
 
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
+
 
 def add_extra_arguments(
     parser: argparse.ArgumentParser, extra_args: Sequence[Mapping[str, Any]] | None
@@ -152,8 +166,9 @@ def choose(kind: str, table: Mapping[str, T], name: str | None) -> dict[str, T]:
     if name is None:
         return dict(table)
     if name not in table:
-        near = difflib.get_close_matches(name, table, n=1, cutoff=0.4)
-        meant = f"Did you mean {near[0]}? " if near else ""
+        lower = {key.lower(): key for key in table}
+        near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.4)
+        meant = f"Did you mean {lower[near[0]]}? " if near else ""
         raise SpecError(f"--{kind} {name}: unknown {kind}.", f"{meant}Valid are: {', '.join(table)}.")
     return {name: table[name]}
 
@@ -186,11 +201,11 @@ def check_tag(tag: str) -> str:
 
 
 def at_least(minimum: int) -> Any:
-    def integer(text: str) -> int:
+    def integer(given: str) -> int:
         try:
-            value = int(text)
+            value = int(given)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not an integer") from None
+            raise argparse.ArgumentTypeError(f"{given!r} is not an integer") from None
         if value < minimum:
             raise argparse.ArgumentTypeError(f"{value} is less than {minimum}")
         return value
@@ -198,11 +213,18 @@ def at_least(minimum: int) -> Any:
     return integer
 
 
-def positive(text: str) -> float:
+def positive(given: str) -> float:
     try:
-        value = float(text)
+        value = float(given)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+        raise argparse.ArgumentTypeError(f"{given!r} is not a number") from None
     if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not positive")
+        raise argparse.ArgumentTypeError(f"{given} is not positive")
     return value
+
+
+def text(given: str) -> str:
+    """Refuses what a shell makes of a variable that is not set: it is not the same as leaving the option out."""
+    if not given.strip():
+        raise argparse.ArgumentTypeError("it is empty; is a variable not set?")
+    return given

@@ -41,8 +41,32 @@ def run_command(command: Callable[[], int | None]) -> int:
 
 
 def configure_logging(verbose: bool) -> None:
-    """Log lines of cloudtune on standard error; others from warnings on."""
-    logging.basicConfig(
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING, force=True
+    """Log lines of cloudtune on standard error; others from warnings on. For people: the message, with its level
+    if that is not INFO; ``verbose``: everything, with time and origin."""
+    handler = _StandardError()
+    handler.setFormatter(
+        logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s") if verbose else _ForPeople()
     )
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger("cloudtune").setLevel(logging.DEBUG if verbose else logging.INFO)
+
+
+class _StandardError(logging.Handler):
+    """In a terminal, writes to what ``sys.stderr`` is at that moment: a live view puts itself there, so that lines
+    appear above it instead of tearing it apart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._file = sys.stderr
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            print(self.format(record), file=sys.stderr if self._file.isatty() else self._file, flush=True)
+        except (OSError, ValueError):  # closed, or a character that it cannot show: tuning goes on
+            self.handleError(record)
+
+
+class _ForPeople(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return text if record.levelno == logging.INFO else f"{record.levelname.lower()}: {text}"

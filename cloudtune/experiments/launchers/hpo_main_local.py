@@ -21,10 +21,11 @@ from cloudtune.experiments.baselines import MethodArguments, Methods
 from cloudtune.experiments.benchmark_definitions import RealBenchmarkDefinition
 from cloudtune.experiments.launchers import arguments as cli
 from cloudtune.experiments.launchers.command_line import configure_logging, run_command
-from cloudtune.experiments.launchers.retries import first_that_has_not_failed
+from cloudtune.experiments.launchers.study_binding import StudyBinding, settings_of
 from cloudtune.experiments.launchers.study_end import conclude
 from cloudtune.experiments.launchers.study_record import open_study, require_writable_root
 from cloudtune.experiments.loading import load_experiments
+from cloudtune.experiments.retries import first_that_has_not_failed
 from cloudtune.paths import ExperimentPaths, experiments_root
 from cloudtune.remote import in_job
 from cloudtune.stopping_criterion import StoppingCriterion
@@ -101,6 +102,9 @@ def _run_all(
             logger.info(
                 "Continuing study %s, which is not done yet (a new one: --experiment_tag NAME).", study.tag
             )
+    settings = settings_of(arguments, benchmark, extra)
+    if not arguments.launched_remotely:
+        StudyBinding(arguments.experiment_tag).check(name, settings)
     for number, (method, seed) in enumerate(runs, 1):
         method_arguments = method_arguments_of(arguments, benchmark, seed)
         if map_method_args is not None:
@@ -113,11 +117,10 @@ def _run_all(
         tuner = build_tuner(arguments, name, benchmark, chosen[method](method_arguments), metadata)
         if arguments.launched_remotely:
             in_job.settle(tuner)
+            _run(tuner)
         else:
-            parent = experiments_root() / arguments.experiment_tag
-            tuner.relocate(ExperimentPaths(parent / first_that_has_not_failed(parent, tuner.name)))
             logger.info("Experiment %d of %d: %s, seed %d.", number, len(runs), method, seed)
-        _run(tuner)
+            _run_here(tuner, arguments.experiment_tag, name, settings)
     if not arguments.launched_remotely:
         conclude(
             arguments.experiment_tag, name, load_experiments(arguments.experiment_tag, download_if_not_found=False)
@@ -125,6 +128,18 @@ def _run_all(
     if study is not None:
         study.done()
     return 0
+
+
+def _run_here(tuner: Tuner, tag: str, benchmark: str, settings: Mapping[str, Any]) -> None:
+    """In the folder of the study, which has its settings from the first experiment on that has begun."""
+    parent, binding = experiments_root() / tag, StudyBinding(tag)
+    tuner.relocate(ExperimentPaths(parent / first_that_has_not_failed(parent, tuner.name)))
+    is_new = binding.bind(benchmark, settings)
+    try:
+        _run(tuner)
+    finally:
+        if is_new and not any(tuner.paths.journal.glob("*.jsonl")):
+            binding.release(benchmark)
 
 
 def _run(tuner: Tuner) -> None:

@@ -38,11 +38,17 @@ def launch_parser(
     program = Path(sys.argv[0]).name or "launch_remote.py"
     parser = cli.experiment_parser(program, _DESCRIPTION, methods, benchmarks, _EXAMPLES)
     jobs = parser.add_argument_group("the jobs")
-    jobs.add_argument("--instance_type", metavar="TYPE", help="such as ml.g4dn.12xlarge; default: the benchmark's")
+    jobs.add_argument(
+        "--instance_type", type=cli.text, metavar="TYPE", help="such as ml.g4dn.12xlarge; default: the benchmark's"
+    )
     jobs.add_argument("--spot", action="store_true", help="use spot instances; interrupted jobs continue")
-    jobs.add_argument("--role", help="IAM role of the jobs; default: $AWS_ROLE, else the account's SageMaker role")
-    jobs.add_argument("--bucket", help="S3 bucket; default: sagemaker-REGION-ACCOUNT")
-    jobs.add_argument("--image_uri", metavar="URI", help="container image; default: SageMaker's PyTorch image")
+    jobs.add_argument(
+        "--role", type=cli.text, help="IAM role of the jobs; default: $AWS_ROLE, else the account's SageMaker role"
+    )
+    jobs.add_argument("--bucket", type=cli.text, help="S3 bucket; default: sagemaker-REGION-ACCOUNT")
+    jobs.add_argument(
+        "--image_uri", type=cli.text, metavar="URI", help="container image; default: SageMaker's PyTorch image"
+    )
     jobs.add_argument(
         "--max_run",
         type=cli.at_least(1),
@@ -71,7 +77,23 @@ def launch_parser(
     return parser, cli.add_extra_arguments(parser, extra_args)
 
 
-def check(arguments: argparse.Namespace) -> None:
-    """Raises SpecError for options that do not go together."""
+def check(arguments: argparse.Namespace, seconds: float) -> None:
+    """Raises SpecError for options that do not go together.
+
+    Args:
+        arguments: Of the command line.
+        seconds: How long each experiment tunes.
+    """
     if arguments.interrupt_after is not None and not arguments.spot:
         raise SpecError("--interrupt_after needs --spot: only spot jobs are interrupted.", "Add --spot.")
+    if arguments.interrupt_after is not None and arguments.interrupt_after >= seconds:
+        raise SpecError(
+            f"--interrupt_after {arguments.interrupt_after:g} would interrupt nothing: each experiment tunes for "
+            f"{seconds:g} s.",
+            "Interrupt earlier, or raise --max_wallclock_time.",
+        )
+    if arguments.max_run is not None and arguments.max_run <= seconds:
+        raise SpecError(
+            f"--max_run {arguments.max_run} would end each job before it has tuned for {seconds:g} s.",
+            "Leave --max_run out, or allow for some minutes of setup besides; or lower --max_wallclock_time.",
+        )

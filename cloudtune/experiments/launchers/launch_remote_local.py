@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -17,7 +19,7 @@ from cloudtune.aws.session import AwsSession
 from cloudtune.aws.training_jobs import TrainingJobs
 from cloudtune.aws.training_request import create_training_job_request, validate_request
 from cloudtune.clock import WallClock
-from cloudtune.errors import NotFound, SpecError
+from cloudtune.errors import CloudtuneError, NotFound, SpecError
 from cloudtune.experiments.baselines import Methods
 from cloudtune.experiments.launchers import arguments as cli
 from cloudtune.experiments.launchers import launch_plan as planning
@@ -29,11 +31,10 @@ from cloudtune.experiments.launchers.hpo_main_local import (
     select_benchmark,
 )
 from cloudtune.experiments.launchers.launch_arguments import check, launch_parser
-from cloudtune.experiments.launchers.retries import is_complete_here
+from cloudtune.experiments.launchers.study_binding import StudyBinding, settings_of
 from cloudtune.experiments.launchers.study_end import conclude, failure_of
 from cloudtune.experiments.launchers.study_record import (
     StudyRecord,
-    claim_tag,
     new_tag,
     open_study,
     require_writable_root,
@@ -41,6 +42,7 @@ from cloudtune.experiments.launchers.study_record import (
 from cloudtune.experiments.launchers.study_submission import StudySubmission, SubmittedJob
 from cloudtune.experiments.launchers.study_view import StudyView, WatchedStudy
 from cloudtune.experiments.loading import load_experiments
+from cloudtune.experiments.retries import is_complete_here
 from cloudtune.paths import code_archive, experiments_root, tag_prefix
 from cloudtune.remote.cloud import Cloud, connect
 from cloudtune.remote.tuning_job import JobResources
@@ -51,7 +53,7 @@ _LOOK_AT_EMULATOR_S = 1.0
 #: Shown by --dry_run where no account is asked.
 _DRY_REGION = "us-east-1"
 _DRY_BUCKET = "sagemaker-{region}-000000000000"
-_DRY_ROLE = "arn:aws:iam::000000000000:role/AmazonSageMaker-ExecutionRole"
+_DRY_ROLE = "AmazonSageMaker-ExecutionRole"
 
 
 def launch_remote(
@@ -83,9 +85,9 @@ def launch_remote(
         parser, extra = launch_parser(extra_args, methods, definitions)
         arguments = parser.parse_args(argv)
         configure_logging(arguments.verbose)
-        check(arguments)
         chosen = cli.choose("method", methods, arguments.method)
         name, benchmark = select_benchmark(definitions, arguments)
+        check(arguments, benchmark.max_wallclock_time)
         cli.seeds_of(arguments)
         entry = Path(entry_point)
         record = None
@@ -120,6 +122,8 @@ class _Launcher:
         self._tag = str(study.arguments.experiment_tag)
         self._record = record
         self._dependencies = dependencies
+        self._binding = StudyBinding(self._tag)
+        self._settings = settings_of(study.arguments, study.benchmark, study.extra)
         self._clock = WallClock()
         self._console = Console(stderr=True)
         self.submitting = False
@@ -127,11 +131,14 @@ class _Launcher:
     def run(self) -> int:
         archive = planning.build_code(self._study.entry_point, self._study.benchmark, self._dependencies)
         if self._arguments.dry_run:
-            return self._dry_run(archive)
+            print(describe(self._study, *self._rehearse(archive), self._arguments.verbose))
+            return 0
         if archive.skipped:
             self._say(f"Not sent, since jobs should not need them: {', '.join(archive.skipped)}")
+        self._rehearse(archive)
         require_writable_root()
-        cloud = connect(self._arguments.local)
+        self._binding.check(self._study.benchmark_name, self._settings)
+        cloud = self._connect()
         self._say_where(cloud)
         bucket = self._bucket(cloud)
         region = cloud.session.region
@@ -140,7 +147,7 @@ class _Launcher:
         plan = planning.plan_launch(self._study, archive, where)
         for spec in plan.specs:
             validate_request(create_training_job_request(spec))
-        claim_tag(self._tag, bucket)
+        self._binding.claim(bucket)
         self._confirm(plan, cloud)
         upload_code(S3Objects(cloud.session), bucket, archive)
         self._plan_interruptions(cloud)
@@ -159,7 +166,7 @@ class _Launcher:
         )
         self.submitting = True
         try:
-            jobs = submission.run(self._to_be_run(cloud))
+            jobs = self._submit(submission, self._to_be_run(cloud))
             self._say(f"Results: {tag_prefix(bucket, self._tag)}")
             if not self._arguments.wait:
                 self._say("The jobs run without this command. To wait and compare: the same without --no_wait.")
@@ -183,22 +190,42 @@ class _Launcher:
     def _say(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
-    def _dry_run(self, archive: CodeArchive) -> int:
-        """Asks no account for anything: a bucket and a role that were not given are shown as zeros."""
+    def _submit(
+        self, submission: StudySubmission, experiments: Sequence[planning.PlannedExperiment]
+    ) -> list[SubmittedJob]:
+        """From the first job on, the study has its settings."""
+        is_new = self._binding.bind(self._study.benchmark_name, self._settings)
+        try:
+            return submission.run(experiments)
+        except CloudtuneError:
+            if is_new and not submission.has_jobs:
+                self._binding.release(self._study.benchmark_name)
+            raise
+
+    def _rehearse(self, archive: CodeArchive) -> tuple[planning.LaunchPlan, list[dict[str, Any]], str]:
+        """Plan, requests and place; asks no account for anything: a bucket and a role that were not given are
+        zeros. Raises SpecError for what the service would refuse."""
         session = AwsSession()
         on_aws = session.has_credentials() and not self._arguments.local
         region = session.region if on_aws else _DRY_REGION
         bucket = self._arguments.bucket or _DRY_BUCKET.format(region=region)
-        resources = self._resources(region, self._arguments.role or _DRY_ROLE)
+        resources = self._resources(region, _dry_role(self._arguments.role))
         where = planning.Destination(code_archive(bucket, archive.digest), resources, region)
         plan = planning.plan_launch(self._study, archive, where)
         requests = [create_training_job_request(spec) for spec in plan.specs]
         for request in requests:
             validate_request(request)
         why = "--local" if self._arguments.local else "no AWS credentials found"
-        place = f"AWS, region {region}" if on_aws else f"the emulator on this machine ({why})"
-        print(describe(self._study, plan, requests, place, self._arguments.verbose))
-        return 0
+        return plan, requests, f"AWS, region {region}" if on_aws else f"the emulator on this machine ({why})"
+
+    def _connect(self) -> Cloud:
+        """Starting the emulator takes seconds: says so."""
+        if self._arguments.local or not AwsSession().has_credentials():
+            from cloudtune.emulator.daemon import running_daemon
+
+            if running_daemon() is None:
+                self._say("Starting the emulator ...")
+        return connect(self._arguments.local)
 
     def _say_where(self, cloud: Cloud) -> None:
         if cloud.emulator is not None:
@@ -301,9 +328,14 @@ class _Launcher:
         conclude(self._tag, self._study.benchmark_name, experiments)
 
 
+def _dry_role(given: str | None) -> str:
+    name = given or _DRY_ROLE
+    return f"arn:aws:iam::000000000000:role/{name}" if re.fullmatch(r"[\w+=,.@-]{1,64}", name) else name
+
+
 def _how_to_stop(cloud: Cloud) -> str:
     if cloud.emulator is not None:
-        return "python -m cloudtune.emulator --stop (ends the emulator with all it keeps)."
+        return "cloudtune emulator stop (ends the emulator with all it keeps)."
     return "aws sagemaker stop-training-job --training-job-name NAME."
 
 

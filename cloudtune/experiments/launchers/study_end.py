@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cloudtune.errors import AwsError, JobFailed, MissingExtra
 from cloudtune.experiments.experiment_result import ExperimentResult
-from cloudtune.experiments.launchers.retries import MAX_RUNS, without_replaced
+from cloudtune.experiments.retries import MAX_RUNS
 from cloudtune.names import retry_name
 from cloudtune.paths import experiments_root
 
@@ -19,10 +19,8 @@ _LOG_LINES = 15
 
 
 def conclude(tag: str, benchmark: str, experiments: Sequence[ExperimentResult]) -> None:
-    """Compares the experiments of a study on ``benchmark``, on standard output.
-
-    Those that were run anew after an error are left out. Without anything to draw with, there is a table only.
-    """
+    """Compares the experiments of a study on ``benchmark``, on standard output. Without anything to draw with,
+    there is a table only."""
     from rich.console import Console
 
     from cloudtune.experiments.comparison import compare_methods
@@ -32,14 +30,16 @@ def conclude(tag: str, benchmark: str, experiments: Sequence[ExperimentResult]) 
     def say(text: str) -> None:
         console.print(text, highlight=False, markup=False, soft_wrap=True)
 
-    chosen = without_replaced([e for e in experiments if e.metadata.get("benchmark") == benchmark])
+    chosen = [e for e in experiments if e.metadata.get("benchmark") == benchmark]
     if not any(experiment.num_reports for experiment in chosen):
         say("There is nothing to compare: no experiment has results.")
         return
     comparison = compare_methods(chosen)
     comparison.print(console)
+    # A tag may have studies of several benchmarks; each has its picture.
+    name = "comparison.png" if len(chosen) == len(experiments) else f"comparison-{benchmark}.png"
     try:
-        say(f"Picture: {comparison.plot(experiments_root() / tag / 'comparison.png')}")
+        say(f"Picture: {comparison.plot(experiments_root() / tag / name)}")
     except MissingExtra as error:
         say(f"No picture: {error}")
     say(f"In Python: cloudtune.experiments.load_experiments({tag!r})")

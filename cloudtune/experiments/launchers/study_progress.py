@@ -50,6 +50,8 @@ class ExperimentProgress:
     num_trials: int = 0
     num_reports: int = 0
     best: float | None = None
+    #: How often its job was interrupted and restarted.
+    num_interruptions: int = 0
 
     @property
     def label(self) -> str:
@@ -96,6 +98,10 @@ class StudyProgress:
     @property
     def num_reports(self) -> int:
         return sum(e.num_reports for e in self.experiments)
+
+    @property
+    def num_interruptions(self) -> int:
+        return sum(e.num_interruptions for e in self.experiments)
 
     def at(self, stage: Stage) -> list[ExperimentProgress]:
         return [e for e in self.experiments if e.stage is stage]
@@ -179,6 +185,7 @@ def _experiment_progress(
         result.num_trials,
         result.num_reports,
         best_value(result),
+        result.num_interruptions,
     )
 
 

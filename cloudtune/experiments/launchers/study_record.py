@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from cloudtune.clock import WallClock
-from cloudtune.errors import SpecError, StoreError
-from cloudtune.paths import experiments_root, write_atomic
+from cloudtune.errors import StoreError
+from cloudtune.paths import experiments_root
 
 #: How a study is looked at; not what it is.
 _NOT_THE_STUDY = ("experiment_tag", "wait", "yes", "dry_run", "verbose", "interrupt_after")
@@ -85,26 +85,6 @@ def require_writable_root() -> None:
             f"The folder of experiments, {root}, cannot be written to: {error.strerror or error}.",
             "Set CLOUDTUNE_FOLDER to a folder that can.",
         ) from error
-
-
-def claim_tag(tag: str, bucket: str) -> None:
-    """Notes where the jobs of a study are. A tag that was rehearsed on the emulator, or used in another account,
-    names another study: its results on this machine would be taken for those of the new jobs.
-
-    Raises:
-        SpecError: The tag belongs to another bucket.
-    """
-    path = experiments_root() / tag / ".study.json"
-    try:
-        known = str(json.loads(path.read_bytes())["bucket"])
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        write_atomic(path, json.dumps({"bucket": bucket}))
-        return
-    if known != bucket:
-        raise SpecError(
-            f"The study {tag} on this machine has its results from bucket {known}, not from {bucket}.",
-            f"Use another --experiment_tag, or remove {path.parent}.",
-        )
 
 
 def _read(path: Path) -> StudyRecord | None:

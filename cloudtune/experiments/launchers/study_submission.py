@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, TimeElapsedColumn
 
 from cloudtune.aws.job_status import JobState
 from cloudtune.aws.session import AwsSession
@@ -16,12 +16,14 @@ from cloudtune.aws.submission import Submission, SubmissionState
 from cloudtune.aws.training_jobs import TrainingJobs
 from cloudtune.errors import AwsError
 from cloudtune.experiments.launchers.launch_plan import PlannedExperiment
-from cloudtune.experiments.launchers.retries import MAX_RUNS, has_failed
+from cloudtune.experiments.retries import MAX_RUNS, has_failed
 from cloudtune.experiments.s3_experiments import Located, S3Experiments
 from cloudtune.job_spec import TrainingJobSpec
 from cloudtune.names import retry_name
 from cloudtune.paths import S3ExperimentPaths, experiments_root
 
+#: More jobs than this take longer than a moment.
+_MANY = 8
 #: Makes the job of an experiment.
 MakeSpec = Callable[[PlannedExperiment], TrainingJobSpec]
 
@@ -57,6 +59,8 @@ class StudySubmission:
         self._session = session
         self._bucket = bucket
         self._tag = tag
+        #: Whether there is a job now, of this launch or an earlier one.
+        self.has_jobs = False
         self._make_spec = make_spec
         self._console = console
 
@@ -99,7 +103,11 @@ class StudySubmission:
 
     def _submit(self, specs: Sequence[TrainingJobSpec]) -> list[Submission]:
         hidden = not self._console.is_terminal
-        with Progress(console=self._console, transient=True, disable=hidden) as progress:
+        if hidden and len(specs) > _MANY:
+            self._say(f"Submitting {len(specs)} jobs ...")
+        # The clock moves also while the service lets us wait.
+        columns = (*Progress.get_default_columns()[:3], TimeElapsedColumn())
+        with Progress(*columns, console=self._console, transient=True, disable=hidden) as progress:
             task = progress.add_task("Submitting jobs", total=len(specs))
             submissions = self._training_jobs.submit_all(
                 specs,
@@ -107,6 +115,7 @@ class StudySubmission:
                 on_message=self._say,
             )
         failed = [submission for submission in submissions if submission.state is SubmissionState.failed]
+        self.has_jobs |= len(failed) < len(specs)
         if failed:
             first = failed[0].error
             hint = f"{first.hint} " if first is not None else ""
@@ -131,8 +140,9 @@ def _what_was_done(submissions: Sequence[Submission]) -> str:
     """``3 jobs submitted; 2 there already (1 Completed, 1 InProgress).``"""
     there = [s.status.state for s in submissions if s.state is SubmissionState.existing and s.status is not None]
     number = len(submissions) - len(there)
-    text = f"{number} job{'' if number == 1 else 's'} submitted"
+    parts = [f"{number} job{'' if number == 1 else 's'} submitted"] if number else []
     if there:
         counts = ", ".join(f"{count} {state}" for state, count in Counter(there).most_common())
-        text += f"; {len(there)} there already ({counts})"
-    return f"{text}."
+        noun = "" if parts else f"job{'' if len(there) == 1 else 's'} "
+        parts.append(f"{len(there)} {noun}there already ({counts})")
+    return f"{'; '.join(parts)}."

@@ -85,11 +85,12 @@ class StudyView:
         self._source: S3Experiments | None = None
         self._most_training = 0
         self._begin = clock.now()
+        self._trouble = ""
 
     def wait(self, training_jobs: TrainingJobs) -> dict[str, JobStatus]:
         """Returns the status of each job, by experiment, when all have ended.
 
-        A call to AWS that fails is logged and repeated: jobs run on without us.
+        A call to AWS that fails is logged (once) and repeated: jobs run on without us.
         """
         if self._console.is_terminal and not self._console.is_dumb_terminal:
             with Live(console=self._console, auto_refresh=False, transient=True) as live:
@@ -108,8 +109,11 @@ class StudyView:
                 by_job = training_jobs.statuses(list(self._study.jobs.values()))
                 self._statuses |= {name: by_job[job] for name, job in self._study.jobs.items() if job in by_job}
                 self._load()
+                self._trouble = ""
             except AwsError as error:
-                logger.warning("AWS does not answer now; looking again soon. %s", error.message)
+                if error.message != self._trouble:
+                    self._trouble = error.message
+                    logger.warning("AWS does not answer as it should; looking again soon. %s", error.message)
             show(self._progress())
             if len(self._statuses) == len(self._study.jobs) and all(
                 s.state.is_final for s in self._statuses.values()
@@ -157,12 +161,21 @@ class _Log:
         self._write = write
         self._why_waiting = why_waiting
         self._told: set[str] | None = None
+        self._interruptions: dict[str, int] = {}
         self._line_at = float("-inf")
 
     def show(self, progress: StudyProgress, elapsed_s: float) -> None:
         ended = [*progress.at(Stage.completed), *progress.at(Stage.failed)]
-        if self._told is None:  # completed before we came: no news
+        if self._told is None:  # what was so before we came is no news
             self._told = {e.experiment.name for e in progress.at(Stage.completed)}
+            self._interruptions = {e.experiment.name: e.num_interruptions for e in progress.experiments}
+        for experiment in progress.experiments:
+            if experiment.num_interruptions > self._interruptions[experiment.experiment.name]:
+                self._interruptions[experiment.experiment.name] = experiment.num_interruptions
+                self._write(
+                    f"[{duration(elapsed_s)}] {experiment.label} was interrupted and continues, with "
+                    f"{experiment.num_trials} trials and {experiment.num_reports} reports"
+                )
         for experiment in ended:
             if experiment.experiment.name not in self._told:
                 self._told.add(experiment.experiment.name)
@@ -196,6 +209,8 @@ def render(tag: str, progress: StudyProgress, elapsed_s: float, why_waiting: str
     if remaining:
         head.append(f", about {duration(remaining)} to go")
     head.append(f"  {progress.num_done} of {len(progress.experiments)} jobs done")
+    if progress.num_interruptions:
+        head.append(f", interrupted and continued {progress.num_interruptions} times", "yellow")
     parts: list[Text | Table] = [head, _methods_table(progress)]
     training = progress.at(Stage.training)
     if training:

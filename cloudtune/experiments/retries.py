@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from cloudtune.errors import StoreError
 from cloudtune.experiment.events import ExperimentEnded
-from cloudtune.experiments.experiment_result import ExperimentResult
 from cloudtune.experiments.s3_experiments import came_from_s3, has_ended
 from cloudtune.names import retry_name
 from cloudtune.paths import ExperimentPaths
@@ -40,18 +39,12 @@ def is_complete_here(parent: Path, name: str) -> bool:
     return any(came_from_s3(folder) and has_ended(folder) and not has_failed(folder) for folder in runs)
 
 
-def without_replaced(experiments: Sequence[ExperimentResult]) -> list[ExperimentResult]:
-    """Leaves out those that were run anew."""
-    replaced = replaced_names(experiment.name for experiment in experiments)
-    return [experiment for experiment in experiments if experiment.name not in replaced]
-
-
-def replaced_names(found: Iterable[str]) -> set[str]:
-    """Those among ``found`` that have a later run among them."""
+def replaced_names(found: Iterable[str]) -> dict[str, str]:
+    """Those among ``found`` that were run anew, each with its last run among them."""
     known = set(found)
-    replaced = set()
+    replaced = {}
     for name in known:
-        runs = [retry_name(name, run) for run in range(1, MAX_RUNS + 1)]
-        there = [run for run in runs if run in known]
-        replaced.update(there[:-1])
+        runs = [name, *(retry_name(name, run) for run in range(2, MAX_RUNS + 1))]
+        *earlier, last = [run for run in runs if run in known]
+        replaced.update(dict.fromkeys(earlier, last))
     return replaced
