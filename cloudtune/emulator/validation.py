@@ -25,6 +25,7 @@ _NO_LINE_END = r"[^\n\r\x85\u2028\u2029]"
 _NUMBERS = ("integer", "long", "float", "double")
 
 
+@lru_cache(maxsize=8)
 def load_model(service: str) -> ServiceModel:
     """botocore's model of a service, such as ``sagemaker``."""
     # Without a session, which would read the user's configuration and may refuse it.

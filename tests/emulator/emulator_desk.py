@@ -93,3 +93,27 @@ def changed(request: dict[str, Any], *changes: tuple[str, Any]) -> dict[str, Any
         else:
             inner[last] = value
     return request
+
+
+class Fixed:
+    """A clock that stands where it is put."""
+
+    def __init__(self) -> None:
+        self.time = 1_000_000.0
+
+    def now(self) -> float:
+        return self.time
+
+
+def fill(desk: Desk, count: int) -> list[TrainingJob]:
+    """Jobs ``job-000`` on, created one second after the other; every third has failed."""
+    clock = Fixed()
+    desk.table.context.clock = clock  # type: ignore[assignment]
+    jobs = []
+    for number in range(count):
+        clock.time += 1
+        desk.ask("CreateTrainingJob", changed(REQUEST, ("TrainingJobName", f"job-{number:03d}")))
+        jobs.append(desk.table.get("us-east-1", f"job-{number:03d}"))
+        if number % 3 == 0:
+            jobs[-1].fail("AlgorithmError: x")
+    return jobs
