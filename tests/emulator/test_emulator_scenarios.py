@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scenario_rig import of
 
 from cloudtune.emulator.audit import AuditLog
 from cloudtune.emulator.faults import Faults, Scenario, SpotAttempt, load_scenario, preset_names
@@ -34,10 +35,6 @@ MINIMAL: dict[str, dict[str, Any]] = {
     "empty_log_page": {},
     "clock_skew": {"skew_s": -20},
 }
-
-
-def of(*faults: dict[str, Any], **members: Any) -> Scenario:
-    return Scenario.from_json({"schema": 1, "faults": list(faults), **members})
 
 
 def test_all_kinds_have_an_example_here() -> None:
@@ -185,7 +182,13 @@ def test_limits_of_job_faults() -> None:
     audit = AuditLog()
     clock = ServiceClock()
     scenario = of(
-        {"kind": "capacity_error", "instance_types": ["ml.g5.*"], "spot": True, "times": 2, "name_prefix": "trial-"},
+        {
+            "kind": "capacity_error",
+            "instance_types": ["ml.g5.*"],
+            "spot": True,
+            "times": 2,
+            "name_prefix": "trial-",
+        },
         {"kind": "internal_error", "training_s": 4, "times": 1},
         {"kind": "lost_checkpoint_upload", "key": "*/epoch-3.pt", "times": 1},
     )
