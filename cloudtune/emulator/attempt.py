@@ -357,4 +357,4 @@ class Attempt:
         self._job.fail(reason)
 
     def _account(self) -> None:
-        self._job.add_attempt(self._site.clock.now() - self._began)
+        self._job.end_attempt()

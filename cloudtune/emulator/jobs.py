@@ -67,6 +67,7 @@ class TrainingJob:
         self._cluster: Cluster = preferences(self.request)[0]
         self._seconds_used = 0.0
         self._attempts_ended = 0
+        self._attempt_began: float | None = None
         self._trained_until: float | None = None
         self._interruptions = 0
         self._retries = 0
@@ -176,6 +177,7 @@ class TrainingJob:
         elif phase is Phase.restarting:
             self._retries += 1
         elif phase is Phase.downloading:
+            self._attempt_began = now
             self._facts.setdefault("TrainingStartTime", now)
 
     def _finish(self, now: float) -> None:
@@ -207,14 +209,18 @@ class TrainingJob:
             granted = self.request.get("RetryStrategy", {}).get("MaximumRetryAttempts", 0)
             return self._retries < granted and self.enter(Phase.restarting)
 
-    def add_attempt(self, seconds: float) -> None:
-        """Counts and bills the duration of an attempt that has ended, in service seconds."""
+    def end_attempt(self) -> None:
+        """Counts and bills the time since Downloading began; nothing where no attempt runs."""
         with self._lock:
+            if self._attempt_began is None:
+                return
+            self._trained_until = self._context.clock.now()
+            seconds = self._trained_until - self._attempt_began
+            self._attempt_began = None
             share = SPOT_PRICE_SHARE if self.is_spot else 1.0
             self._bill("training", self._attempts_ended, seconds, seconds * share)
             self._seconds_used += seconds
             self._attempts_ended += 1
-            self._trained_until = self._context.clock.now()
 
     def _bill(self, what: str, attempt: int, seconds: float, billable_seconds: float) -> None:
         self._context.audit.record(

@@ -10,6 +10,7 @@ import pytest
 import regex
 from botocore.loaders import Loader
 from botocore.model import ListShape, MapShape, ServiceModel, Shape, StructureShape
+from fleet_rig import HandClock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from moto.logs.models import logs_backends
@@ -74,10 +75,18 @@ def test_every_state_is_one_of_the_services() -> None:
 def test_spot_seconds_are_billed_at_a_discount() -> None:
     billed = []
     for spot in (False, True):
-        job = new_job(EnableManagedSpotTraining=spot)
-        job.enter(Phase.downloading)
-        job.add_attempt(60)
-        job.add_attempt(40)
+        clock = HandClock()
+        job = TrainingJob(
+            {**REQUEST, "EnableManagedSpotTraining": spot}, "arn", "us-east-1", JobContext(clock, AuditLog())
+        )
+        for seconds in (60, 40):
+            job.enter(Phase.downloading)
+            clock.time += seconds
+            job.end_attempt()
+            if seconds == 60:
+                job.enter(Phase.interrupted)
+                job.enter(Phase.starting)
+                clock.time += 1000
         job.enter(Phase.uploading)
         job.enter(Phase.completed)
         assert job.describe()["TrainingTimeInSeconds"] == 100
