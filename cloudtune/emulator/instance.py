@@ -58,6 +58,8 @@ class Instance:
                 request["CheckpointConfig"]["S3Uri"],
                 checkpoint_folder(self.folder, request),
                 site.settings.checkpoint_interval_s,
+                site.threads,
+                lambda key: site.faults.checkpoint_upload_lost(self._job.name, key),
             )
             self._sync.restore()
 

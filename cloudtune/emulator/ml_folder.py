@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -113,11 +112,3 @@ def write_configuration(
     for name, content in files.items():
         target = folder.ml / "input" / "config" / name
         target.write_text(json.dumps(content), encoding="utf-8")
-
-
-def regular_files(folder: Path) -> list[Path]:
-    """All files below ``folder``, sorted. Links are left out: a job's may point anywhere."""
-    found = []
-    for path, _, names in os.walk(folder):
-        found += [file for name in names if not (file := Path(path) / name).is_symlink() and file.is_file()]
-    return sorted(found)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+_log = logging.getLogger(__name__)
 _COPIERS = 4
 _CLOSE_TIMEOUT_S = 30.0
 
@@ -49,7 +51,7 @@ class SharedThreads:
     def copy(self, action: Callable[[], None]) -> None:
         """``action`` in one of the threads that copy files, as soon as one is free. Nothing once closed."""
         try:
-            self._copiers.submit(action)
+            self._copiers.submit(_guarded, action)
         except RuntimeError:
             return  # closed
 
@@ -59,3 +61,11 @@ class SharedThreads:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=_CLOSE_TIMEOUT_S)
         self._loop.close()
+
+
+def _guarded(action: Callable[[], None]) -> None:
+    try:
+        action()
+    except Exception:
+        _log.exception("a defect of the emulator")
+        raise
