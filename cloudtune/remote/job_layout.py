@@ -32,11 +32,20 @@ CHECKPOINTS_PATH = "/opt/ml/checkpoints"
 
 _CODE = "/opt/ml/cloudtune/code"
 #: ``exec`` makes the supervisor process 1, so that SIGTERM reaches it: the stock ``train`` chain swallows it.
+#: Until then the shell is, which would ignore the signal. The service takes 256 characters for each part.
 ENTRYPOINT = (
     "/bin/bash",
     "-c",
-    f"mkdir -p {_CODE} && tar -xzf /opt/ml/input/data/{CODE_CHANNEL}/{CODE_ARCHIVE} -C {_CODE} "
-    f"&& exec python3 {_CODE}/cloudtune/remote/supervisor.py",
+    "trap 'exit 143' TERM; "
+    'no() { echo "$1" | tee /opt/ml/output/failure >&2; exit 1; }; '
+    'm=$(mkdir -p $1 2>&1 && tar -xzf $2 -C $1 2>&1) || no "$3 $m"; '
+    'type python3 >/dev/null || no "$4"; '
+    "exec python3 $1/cloudtune/remote/supervisor.py",
+    "cloudtune",
+    _CODE,
+    f"/opt/ml/input/data/{CODE_CHANNEL}/{CODE_ARCHIVE}",
+    "The code archive cannot be unpacked; is the volume large enough (volume_size)?",
+    "The image has no python3: choose another one (image_uri).",
 )
 
 

@@ -6,13 +6,13 @@ tuner, which interrupts its trials and uploads what it knows; the supervisor wai
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections import deque
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -25,7 +25,11 @@ from cloudtune.remote import job_layout as layout
 
 #: The service keeps 1024 characters of a failure, of which it needs some itself.
 _FAILURE_CHARS = 960
+#: Of what the tuner writes to stderr, so much is remembered.
+_TAIL_BYTES = 32 * 1024
 _PIP_TIMEOUT_S = 1800
+#: As in pyproject.toml; this file itself can be read by older ones.
+_OLDEST_PYTHON = (3, 10)
 
 
 class StopSignal:
@@ -47,9 +51,11 @@ class StopSignal:
             self._tell(self.number)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        print(f"Signal {signal.Signals(number).name}: the tuner is asked to end.", flush=True)
         self.number = number
         self._tell(number)
+        # Not print: the next signal may come in the middle of it, and a second print would then raise, here.
+        with suppress(OSError):
+            os.write(1, f"Signal {signal.Signals(number).name}: the tuner is asked to end.\n".encode())
 
     def _tell(self, number: int) -> None:
         # Not Popen.send_signal: it would reap the process, which _wait would then miss.
@@ -63,6 +69,7 @@ def main() -> int:
     stop = StopSignal()
     code = layout.code_folder()
     try:
+        _check_python(sys.version_info[:2])
         _install(code / layout.REQUIREMENTS, stop)
         if stop.number is not None:
             return 128 + stop.number
@@ -72,6 +79,14 @@ def main() -> int:
         print(text, file=sys.stderr, flush=True)
         _write_failure(text)
         return 1
+
+
+def _check_python(version: tuple[int, ...]) -> None:
+    if version < _OLDEST_PYTHON:
+        here, needed = (".".join(map(str, numbers)) for numbers in (version, _OLDEST_PYTHON))
+        raise ValueError(
+            f"the image has Python {here}; cloudtune needs {needed} or newer. Choose another image_uri."
+        )
 
 
 def _command(code: Path) -> list[str]:
@@ -145,13 +160,13 @@ def _run(command: list[str], code: Path, stop: StopSignal) -> int:
     layout.checkpoints_folder().mkdir(parents=True, exist_ok=True)
     process = subprocess.Popen(command, env=environment, cwd=code, stderr=subprocess.PIPE, start_new_session=True)
     stop.follow(process)
-    tail: deque[str] = deque(maxlen=40)
+    tail = bytearray()
     reader = threading.Thread(target=_copy, args=(process.stderr, tail), daemon=True)
     reader.start()
     returncode = _wait(process)
     reader.join(timeout=5)
     if returncode != 0 and stop.number is None:
-        _write_failure(_reason(list(tail)) or f"The tuner ended with exit code {returncode}.")
+        _write_failure(_why(returncode, bytes(tail).decode(errors="replace")))
     return returncode if returncode >= 0 else 128 - returncode
 
 
@@ -167,24 +182,48 @@ def _wait(process: subprocess.Popen[bytes]) -> int:
             return process.returncode
 
 
-def _copy(source: IO[bytes] | None, tail: deque[str]) -> None:
-    for line in source or ():
-        sys.stderr.buffer.write(line)
-        sys.stderr.buffer.flush()
-        tail.append(line.decode(errors="replace"))
+def _copy(source: IO[bytes] | None, tail: bytearray) -> None:
+    """As it comes: progress bars end no line for hours."""
+    if not isinstance(source, io.BufferedReader):
+        return
+    while chunk := source.read1(_TAIL_BYTES):
+        with suppress(OSError):  # the tuner must not stall because nobody takes the log
+            sys.stderr.buffer.write(chunk)
+            sys.stderr.buffer.flush()
+        tail += chunk
+        del tail[:-_TAIL_BYTES]
 
 
-def _reason(lines: list[str]) -> str:
-    """The last error message of cloudtune, else all of ``lines``."""
+def _why(returncode: int, text: str) -> str:
+    """The last error message of cloudtune, else all of ``text``; what a signal says it says itself."""
+    lines = text.splitlines(keepends=True)
     begins = [number for number, line in enumerate(lines) if line.startswith("error: ")]
-    return "".join(lines[begins[-1] :] if begins else lines).strip()
+    reason = "".join(lines[begins[-1] :] if begins else lines).strip()
+    if returncode == -signal.SIGKILL:
+        return (
+            f"{reason[-600:]}\nThe tuner was killed (SIGKILL), often since memory ran out: use fewer workers, "
+            "or an instance type with more memory, and launch again: the experiment continues."
+        ).strip()
+    if returncode < 0 and not begins:
+        reason = f"{reason[-800:]}\nThe tuner was ended by signal {_signal_name(-returncode)}.".strip()
+    return reason or f"The tuner ended with exit code {returncode} and wrote no reason: look at the job's log."
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return str(number)
 
 
 def _write_failure(text: str) -> None:
     """The end matters most: that is where an error says what it is."""
     path = layout.failure_file()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text[-_FAILURE_CHARS:], encoding="utf-8")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text[-_FAILURE_CHARS:], encoding="utf-8")
+    except OSError as error:  # a full disk is no reason to lose the exit code as well
+        print(f"The reason of the failure cannot be written to {path}: {error}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,9 @@ class Job:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(values))
 
-    def start(self, command: Any = ("tune.py",), reaper: bool = False) -> subprocess.Popen[bytes]:
+    def start(
+        self, command: Any = ("tune.py",), reaper: bool = False, stdin: int | None = None
+    ) -> subprocess.Popen[bytes]:
         def adopt_orphans() -> None:  # as process 1 of a container does
             ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
 
@@ -48,6 +50,7 @@ class Job:
         process = subprocess.Popen(
             [sys.executable, supervisor.__file__],
             env=environment,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             preexec_fn=adopt_orphans if reaper else None,
@@ -110,7 +113,14 @@ def test_an_error_message_of_ours_is_the_reason(job: Job) -> None:
 def test_a_silent_end_has_a_reason_as_well(job: Job) -> None:
     job.script("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     assert job.run()[0] == 128 + signal.SIGKILL
-    assert job.failure == "The tuner ended with exit code -9."
+    assert job.failure is not None
+    assert "memory ran out: use fewer workers" in job.failure
+    job.script("import sys; sys.exit(9)")
+    assert job.run()[0] == 9
+    assert job.failure == "The tuner ended with exit code 9 and wrote no reason: look at the job's log."
+    job.script("import os, signal; os.kill(os.getpid(), signal.SIGABRT)")
+    assert job.run()[0] == 128 + signal.SIGABRT
+    assert job.failure == "The tuner was ended by signal SIGABRT."
 
 
 def test_arguments_arrive_as_they_were(job: Job) -> None:
@@ -250,3 +260,77 @@ def test_a_signal_does_not_lose_the_end_of_the_tuner(job: Job) -> None:
         assert process.wait(timeout=20) == 7
     finally:
         os.kill(orphan, signal.SIGKILL)
+
+
+def test_signals_while_nobody_reads_the_log(job: Job) -> None:
+    """The second one arrives while the first is being told."""
+    job.script(
+        """
+        import os, signal, sys
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(7))
+        os.set_blocking(1, False)
+        try:
+            while True:
+                os.write(1, b"x" * 4096)
+        except BlockingIOError:
+            pass
+        try:
+            while True:
+                os.write(1, b"x")
+        except BlockingIOError:
+            os.set_blocking(1, True)
+        print("ready", file=sys.stderr, flush=True)
+        signal.pause()
+        """
+    )
+    process = job.start()
+    assert process.stdout is not None and process.stderr is not None
+    assert process.stderr.readline() == b"ready\n"
+    process.terminate()
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    eventually(lambda: not children.read_text().strip() or _is_zombie(children), "the tuner is told at once")
+    for _ in range(5):
+        process.terminate()
+    output, errors = process.communicate(timeout=30)
+    assert process.returncode == 7, errors.decode()
+    assert output.count(b"SIGTERM") >= 1
+
+
+def _is_zombie(children: Path) -> bool:
+    (pid,) = children.read_text().split()
+    return Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].startswith("Z")
+
+
+def test_progress_bars_pass_at_once_and_fill_no_memory(job: Job) -> None:
+    job.script(
+        """
+        import sys
+        sys.stderr.write("50%\\r")
+        sys.stderr.flush()
+        sys.stdin.readline()
+        for _ in range(400):
+            sys.stderr.write("x" * 100_000)
+        sys.exit("\\nerror: the end")
+        """
+    )
+    process = job.start(stdin=subprocess.PIPE)
+    assert process.stderr is not None and process.stdin is not None
+    assert process.stderr.read(4) == b"50%\r", "no line has ended, and yet it is there"
+    errors = process.communicate(b"\n", timeout=60)[1]
+    assert len(errors) > 40_000_000
+    assert process.returncode == 1
+    assert job.failure == "error: the end"
+
+
+def test_a_failure_that_cannot_be_written_keeps_the_exit_code(job: Job) -> None:
+    (job.root / "output").write_text("a file, where the folder should be")
+    job.script("import sys; sys.exit(6)")
+    code, _, errors = job.run()
+    assert code == 6
+    assert "cannot be written" in errors
+
+
+def test_an_old_python_is_named() -> None:
+    with pytest.raises(ValueError, match=r"Python 3\.8; cloudtune needs 3\.10"):
+        supervisor._check_python((3, 8))
+    supervisor._check_python((3, 10))
