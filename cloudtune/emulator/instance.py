@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from cloudtune.emulator.channels import download_channels
 from cloudtune.emulator.checkpoint_sync import CheckpointSync
 from cloudtune.emulator.hosts import Host, hosts_file, resource_configuration
-from cloudtune.emulator.job_environment import job_environment, make_interpreter, relocated
+from cloudtune.emulator.instance_shares import Share, confined
+from cloudtune.emulator.job_environment import job_environment, make_interpreter, relocate_drivers, relocated
 from cloudtune.emulator.jobs import TrainingJob
 from cloudtune.emulator.log_shipper import LogShipper, MetricExtractor
 from cloudtune.emulator.ml_folder import JobFolder, checkpoint_folder, write_configuration
@@ -33,6 +34,7 @@ class Instance:
         self._job = job
         self._site = site
         self._root = site.isolation.ml_root(folder)
+        self._share: Share | None = None
         self._container: Container | None = None
         self._shipper: LogShipper | None = None
         self._sync: CheckpointSync | None = None
@@ -52,6 +54,7 @@ class Instance:
         parameters = {key: relocated(text, self._root) for key, text in request.get("HyperParameters", {}).items()}
         write_configuration(self.folder, request, parameters, resource_configuration(hosts, self.host))
         download_channels(self.folder, request, hosts, self.host, site.store)
+        relocate_drivers(self.folder, self._root)
         if "CheckpointConfig" in request:
             self._sync = CheckpointSync(
                 site.store,
@@ -79,13 +82,18 @@ class Instance:
         """
         site = self._site
         executables = f"{make_interpreter(self.folder)}:{site.scripts.path}"
-        self._container = Container.start(
-            site.isolation.command(self.folder, [relocated(part, self._root) for part in program], network),
-            job_environment(self._job, self.host, self.folder, site.isolation, executables, site.endpoint_url),
-            name,
-            site.isolation.first_process,
-            site.keeper,
+        environment = job_environment(
+            self._job, self.host, self.folder, site.isolation, executables, site.endpoint_url
         )
+        self._share = share = site.shares.take(str(self.folder.root), self.host.instance_type)
+        with confined(share.cpus):
+            self._container = Container.start(
+                site.isolation.command(self.folder, [relocated(part, self._root) for part in program], network),
+                share.environment | environment,
+                name,
+                site.isolation.first_process,
+                site.keeper,
+            )
         self._container.on_end(site.threads, lambda: on_end(self))
 
     def accompany(self, metrics: MetricExtractor) -> None:
@@ -95,7 +103,7 @@ class Instance:
         logs = LogStore(ACCOUNT_ID, self._job.region)
         stream = logs.new_stream(self._job.name, self.host.name)
         self._shipper = LogShipper(self._container.output, logs, stream, metrics, self._site.threads)
-        self._shipper.start()
+        self._shipper.start(self._share.note if self._share is not None else None)
         if self._sync is not None:
             self._sync.start()
 
@@ -110,6 +118,7 @@ class Instance:
 
     def end(self) -> int:
         """Ends what is left, ships the rest of the output, and returns the exit code. May be called twice."""
+        self._site.shares.give_back(str(self.folder.root))
         if self._container is None:
             return 0
         code = self._container.reap()

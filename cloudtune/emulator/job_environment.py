@@ -25,11 +25,13 @@ from cloudtune.emulator.service_error import JsonObject
 
 _ML_ROOT = re.compile(re.escape(ML_ROOT) + r"(?![\w.-])")
 _DUMMY_KEY = "testing"
-# Of the emulator's own environment: how to reach the network, and what hardware may be used.
+_DRIVERS = "sm_drivers"  # the SDK's name of the channel
+_DRIVER_TEXTS = (".sh", ".py", ".json")
+# Of the emulator's own environment: how to reach the network, and libraries of the hardware.
 _PASSED_ON = (
     "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy",
     "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
-    "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "LANG", "LC_ALL", "TZ",
+    "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ",
 )  # fmt: skip
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -144,3 +146,13 @@ def pip_settings(environment: Mapping[str, str]) -> dict[str, str]:
 def relocated(text: str, root: str) -> str:
     """``text`` with the job's own folder for ``/opt/ml``."""
     return text if root == ML_ROOT else _ML_ROOT.sub(lambda _: root, text)
+
+
+def relocate_drivers(folder: JobFolder, root: str) -> None:
+    """Tells the drivers of SageMaker's SDK v3, which know no other place than ``/opt/ml``, the job's own folder."""
+    if root == ML_ROOT:
+        return
+    for path in sorted((folder.ml / "input" / "data" / _DRIVERS).rglob("*")):
+        if path.suffix in _DRIVER_TEXTS and path.is_file():
+            text = path.read_bytes().decode("utf-8", errors="surrogateescape")
+            path.write_bytes(relocated(text, root).encode("utf-8", errors="surrogateescape"))

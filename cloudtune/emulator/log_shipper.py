@@ -85,7 +85,10 @@ class LogShipper:
         self._last_output = time.monotonic()
         self._done = threading.Event()
 
-    def start(self) -> None:
+    def start(self, note: str | None) -> None:
+        """``note``: the emulator's own first line, if any."""
+        if note is not None:
+            self._feed(f"{note}\n".encode())
         self._threads.watch(self._output, self._read)
 
     def finish(self) -> None:

@@ -122,8 +122,8 @@ class ObjectStore:
         self._backend.put_object(bucket, key, content)
 
     def put_chunks(self, bucket: str, key: str, chunks: Iterable[bytes]) -> None:
-        """Like :meth:`put`, without holding large content in memory. The object is replaced when ``chunks`` has come
-        to its end, and left alone where ``chunks`` raises."""
+        """Like :meth:`put`, without holding large content in memory. The object is replaced when ``chunks`` has
+        come to its end, and left alone where ``chunks`` raises."""
         owner = self._bucket(bucket)
         _check_key(key)
         buffer = tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES)  # noqa: SIM115 - becomes the object's

@@ -9,6 +9,7 @@ from cloudtune.emulator.audit import AuditLog
 from cloudtune.emulator.delays import Delays
 from cloudtune.emulator.faults import Faults
 from cloudtune.emulator.hosts import Addresses
+from cloudtune.emulator.instance_shares import Shares
 from cloudtune.emulator.isolation import Isolation
 from cloudtune.emulator.job_environment import ScriptFolder
 from cloudtune.emulator.object_store import ObjectStore
@@ -35,3 +36,4 @@ class Site:
     threads: SharedThreads
     delays: Delays = field(default_factory=Delays)
     addresses: Addresses = field(default_factory=Addresses)
+    shares: Shares = field(default_factory=Shares)

@@ -1,0 +1,107 @@
+"""Jobs get the processors that their instance type has, as far as this machine has them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+from emulator_rig import Rig
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cloudtune.emulator.instance_shares import Machine, Shares, confined
+from cloudtune.instance_info import instance_infos
+
+TYPES = sorted(info.name for info in instance_infos())
+
+
+def machine(cpus: int, gpus: int) -> Machine:
+    return Machine(tuple(range(cpus)), tuple(map(str, range(gpus))))
+
+
+def test_four_gpus_of_eight_and_then_the_other_four() -> None:
+    shares = Shares(machine(96, 8))
+    first, second = shares.take("a", "ml.g4dn.12xlarge"), shares.take("b", "ml.g4dn.12xlarge")
+    assert first.gpus == ("0", "1", "2", "3") and second.gpus == ("4", "5", "6", "7")
+    assert first.environment == {"CUDA_VISIBLE_DEVICES": "0,1,2,3"}
+    assert len(first.cpus) == len(second.cpus) == 48 and not set(first.cpus) & set(second.cpus)
+    shares.give_back("a")
+    shares.give_back("a")
+    assert shares.take("c", "ml.g4dn.xlarge").gpus == ("0",)
+    assert shares.take("d", "ml.m5.large").environment == {"CUDA_VISIBLE_DEVICES": ""}
+    assert sorted(shares.report()) == ["b", "c", "d"]
+    assert shares.report()["c"]["wanted"]["gpus"] == 1
+
+
+def test_a_small_machine_is_shared_and_says_so() -> None:
+    shares = Shares(machine(2, 1))
+    for user in ("a", "b"):
+        share = shares.take(user, "ml.g4dn.12xlarge")
+        assert share.gpus == ("0",) and share.cpus == (0, 1)
+        assert share.note == "emulator: ml.g4dn.12xlarge has 4 GPUs; here it uses 1"
+    assert Shares(machine(2, 0)).take("a", "ml.p3.2xlarge").environment == {"CUDA_VISIBLE_DEVICES": ""}
+    assert shares.take("c", "ml.m5.large").note is None
+    unknown = shares.take("d", "ml.future.large")
+    assert unknown.gpus == ("0",) and unknown.note is None
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    cpus=st.integers(1, 130),
+    gpus=st.integers(0, 9),
+    steps=st.lists(st.tuples(st.integers(0, 5), st.sampled_from(TYPES)), max_size=30),
+)
+def test_units_are_distinct_and_loads_are_level(cpus: int, gpus: int, steps: list[tuple[int, str]]) -> None:
+    shares = Shares(machine(cpus, gpus))
+    held: dict[str, tuple[str, ...]] = {}
+    for user, instance_type in steps:
+        name = str(user)
+        if name in held:
+            shares.give_back(name)
+            del held[name]
+            continue
+        before = Counter(gpu for taken in held.values() for gpu in taken)
+        share = shares.take(name, instance_type)
+        info = instance_infos()(instance_type)
+        assert len(set(share.gpus)) == len(share.gpus) == min(gpus, info.gpus)
+        assert len(set(share.cpus)) == len(share.cpus) == min(cpus, info.vcpus)
+        if share.gpus and len(share.gpus) < gpus:
+            others = set(map(str, range(gpus))) - set(share.gpus)
+            assert max(before[gpu] for gpu in share.gpus) <= min(before[gpu] for gpu in others)
+        held[name] = share.gpus
+
+
+def test_the_machine_is_what_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, GPU-x")
+    assert Machine.here().gpus == ("3", "GPU-x")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert Machine.here().gpus == ()
+    if hasattr(os, "sched_getaffinity"):
+        assert set(Machine.here().cpus) == os.sched_getaffinity(0)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux")
+def test_what_is_started_is_confined_and_this_thread_is_not() -> None:
+    before = os.sched_getaffinity(0)
+    one = min(before)
+    with confined([one]):
+        assert os.sched_getaffinity(0) == {one}
+        command = [sys.executable, "-c", "import os; print(*os.sched_getaffinity(0))"]
+        child = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
+    assert child.split() == [str(one)]
+    assert os.sched_getaffinity(0) == before
+
+
+def test_a_job_sees_its_share_and_is_told_what_is_missing(rig: Rig) -> None:
+    code = "print(len(os.sched_getaffinity(0)), os.environ['CUDA_VISIBLE_DEVICES'].count(','))"
+    request = rig.request("gpus", code)
+    request["ResourceConfig"]["InstanceType"] = "ml.g4dn.12xlarge"
+    rig.sagemaker.create_training_job(**request)
+    assert rig.ended("gpus")["TrainingJobStatus"] == "Completed"
+    here = Machine.here()
+    gpus = min(4, len(here.gpus))
+    lines = [f"emulator: ml.g4dn.12xlarge has 4 GPUs; here it uses {gpus}"] * (gpus < 4)
+    assert rig.all_logs("gpus") == [*lines, f"{min(48, len(here.cpus))} {max(0, gpus - 1)}"]
