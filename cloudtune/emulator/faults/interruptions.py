@@ -50,8 +50,8 @@ def _by_rule(armed: Armed[Interruption | InterruptionTrace], attempt: SpotAttemp
     spec = armed.spec
     if not isinstance(spec, Interruption) or not attempt.has_type(spec.instance_types):
         return None
-    if spec.rate_per_hour is None:
-        return attempt.began + (spec.training_s or 0.0), spec.notice
+    if spec.rate_per_hour is None:  # where that has passed, as soon as the fault may strike
+        return max(attempt.began + (spec.training_s or 0.0), armed.begins), spec.notice
     wait = armed.wait(_HOUR_S / spec.rate_per_hour, attempt.job_name, attempt.number)
     return max(attempt.began, armed.begins) + wait, spec.notice
 
