@@ -226,12 +226,28 @@ def _summary(experiment: ExperimentResult) -> list[tuple[str, str]]:
     lines += [(key, str(metadata[key])) for key in ("benchmark", "tag", "seed", "n_workers") if key in metadata]
     goals = zip(experiment.metric_names(), map(experiment.mode_of, experiment.metric_names()), strict=True)
     lines.append(("objective", ", ".join(f"{name} ({mode})" for name, mode in goals)))
-    lines.append(("trials", str(experiment.status or f"{experiment.num_trials} with reports")))
+    lines.append(("trials", _trials_text(experiment)))
     lines.append(("reports", str(experiment.num_reports)))
+    lines.append(("time", f"{experiment.wallclock_time:.1f} s"))
+    if experiment.status is not None and experiment.status.cost >= 0.005:
+        lines.append(("cost", f"${experiment.status.cost:.2f} (estimated, of the trials)"))
     if experiment.num_interruptions:
         lines.append(("interrupted", f"{experiment.num_interruptions} times, and continued"))
     lines.append(("folder", str(experiment.path)))
     return [*lines, ("error", experiment.error)] if experiment.error else lines
+
+
+def _trials_text(experiment: ExperimentResult) -> str:
+    """``8: 5 completed, 2 stopped, 1 failed``."""
+    from collections import Counter
+
+    if experiment.status is None:
+        return f"{experiment.num_trials} with reports"
+    rows = experiment.status.trial_rows()
+    counts = Counter("running" if row.status.is_running else str(row.status).lower() for row in rows)
+    return ": ".join(
+        filter(None, [str(len(rows)), ", ".join(f"{n} {status}" for status, n in counts.most_common())])
+    )
 
 
 def _trials_table(experiment: ExperimentResult, metric: str, limit: int, console: Console) -> Table:
@@ -294,10 +310,9 @@ def _table(lines: Sequence[Sequence[str]], columns: Sequence[int]) -> Table:
 
 def _fitting(console: Console, *tables: Table) -> Table:
     """The first that is not wider than the console; else the last."""
-    from rich.measure import Measurement
-
     unlimited = console.options.update(width=10_000)
-    return next((t for t in tables if Measurement.get(console, unlimited, t).maximum <= console.width), tables[-1])
+    fitting = (t for t in tables if console.measure(t, options=unlimited).maximum <= console.width)
+    return next(fitting, tables[-1])
 
 
 def _console() -> Console:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _NUM_RESAMPLES = 1000
 _CONFIDENCE = 0.95
+_ANY_WIDTH = 10_000
 #: Metadata in which the experiments of a fair comparison do not differ.
 _ALIKE = ("max_wallclock_time", "n_workers", "num_gpus_per_trial", "instance_type")
 #: From which part of the time on means, and bands, must fit into the picture.
@@ -109,8 +110,8 @@ class Comparison:
         table: pd.DataFrame = pd.concat(parts, ignore_index=True)
         return table
 
-    def table(self) -> Table:
-        """For a terminal; one line a method."""
+    def table(self, essential: bool = False) -> Table:
+        """For a terminal; one line a method. ``essential``: for a narrow one."""
         from rich import box
         from rich.table import Table
 
@@ -123,9 +124,10 @@ class Comparison:
             title_justify="left",
         )
         table.add_column("method", no_wrap=True, overflow="ellipsis")
-        columns = ["seeds", "final\nIQM", "95 %\ninterval", "best\nseen", "trials", "reports"]
-        if np.isfinite(self.target):
-            columns.append(f"time to\n{self.target:.4g}")
+        columns = ["seeds", "final\nIQM"]
+        if not essential:
+            columns += ["95 %\ninterval", "best\nseen", "trials", "reports"]
+            columns += [f"time to\n{self.target:.4g}"] if np.isfinite(self.target) else []
         for name in columns:
             table.add_column(name, justify="right", no_wrap=True)
         for position, curve in enumerate(self.curves):
@@ -148,7 +150,9 @@ class Comparison:
         from rich.console import Console
 
         console = console or Console()
-        console.print(self.table())
+        table = self.table()
+        widest = console.measure(table, options=console.options.update(width=_ANY_WIDTH)).maximum
+        console.print(table if widest <= console.width else self.table(essential=True))
         left_out = [f"{name} is not in the comparison: {reason}." for name, reason in self.left_out.items()]
         for text in (*self.notes, *left_out):
             console.print(text, markup=False, highlight=False, soft_wrap=True)

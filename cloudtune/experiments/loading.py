@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 PathFilter = Callable[[str], bool]
 ExperimentFilter = Callable[[ExperimentResult], bool]
 
+#: In the folder of a study that was launched from this machine.
+STUDY_FILENAME = ".study.json"
+
 _log = logging.getLogger(__name__)
 
 
@@ -120,7 +123,9 @@ def load_experiments(
         NotFound: The tag has no experiments.
     """
     if not experiment_tag or "/" in experiment_tag or experiment_tag in (".", ".."):
-        raise SpecError(f"{experiment_tag!r} is no experiment tag.", "It is a name, not a path; see local_path.")
+        raise SpecError(
+            f"{experiment_tag!r} is no experiment tag.", "Give the name alone; CLOUDTUNE_FOLDER is where it is."
+        )
     root = _root(local_path)
     folders = {folder.name: folder for folder in _tagged(root, experiment_tag)}
     cloud = _Cloud(None)
@@ -137,6 +142,12 @@ def load_experiments(
         tags = {folder.parent.name for folder in _all_experiments(root) if folder.parent != root}
         tags |= set(cloud.experiments.tags() if cloud.experiments else ())
         looked = [str(root / experiment_tag), cloud.where(experiment_tag)]
+        if (root / experiment_tag / STUDY_FILENAME).is_file():
+            raise NotFound(
+                f"Study {experiment_tag} was launched from here, but none of its jobs has written anything yet. "
+                f"Looked for it in: {'; '.join(looked)}.",
+                "Jobs write when they begin to train: try again in a minute.",
+            )
         raise _not_found(
             f"There are no experiments with the tag {experiment_tag!r}.", looked, experiment_tag, tags
         )
@@ -294,7 +305,9 @@ def _tagged(root: Path, tag: str) -> list[Path]:
 
 def _find_local(name: str, root: Path, tag: str | None) -> Path | None:
     if not name or Path(name).name != name or name in (".", ".."):
-        raise SpecError(f"{name!r} is no name of an experiment.", "It is a name, not a path; see local_path.")
+        raise SpecError(
+            f"{name!r} is no name of an experiment.", "Give the name alone; CLOUDTUNE_FOLDER is where it is."
+        )
     if _is_experiment(root / name):
         return root / name
     parents = [root / tag] if tag is not None else [f for f in _folders(root) if not _is_experiment(f)]

@@ -4,14 +4,17 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import cloudtune
 from cloudtune import StoppingCriterion, Tuner, cli
 from cloudtune.backend import LocalBackend
 from cloudtune.config_space import uniform
@@ -129,7 +132,9 @@ def test_compare_and_plot(here: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     ("arguments", "code", "message"),
     [
         (["show", "study-RX"], 3, "There is no experiment 'study-RX'.*Similar names: study-RS"),
-        (["show", "../x"], 2, "no name of an experiment"),
+        (["show", "../x"], 2, "no name of an experiment.*CLOUDTUNE_FOLDER"),
+        (["show", ""], 2, "it is empty"),
+        (["show", "study-RS", "--trials", "-1"], 2, "--trials: -1 is less than 0"),
         (["show", "study-RS", "--metric", "loss"], 2, "no metric 'loss'.*mean_loss"),
         (["compare", "no-such-study"], 3, "no-such-study"),
         (["compare", "study", "--metric", "loss"], 2, "loss"),
@@ -203,3 +208,65 @@ def test_the_emulator_prints_what_clients_need(served: subprocess.Popen[str]) ->
         exports[name] = value
     assert exports["AWS_ENDPOINT_URL"].startswith("http://127.0.0.1:")
     assert {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"} <= set(exports)
+
+
+def test_a_study_is_no_experiment(
+    tmp_path: Path, tuned: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    shutil.copytree(tuned, tmp_path / "root" / "study")
+    monkeypatch.setenv("CLOUDTUNE_FOLDER", str(tmp_path / "root"))
+    assert cli.main(["show", "study"]) == 3
+    said = capsys.readouterr().err
+    assert "'study' is a study, not an experiment" in said and "cloudtune compare study" in said
+
+
+def test_a_failed_experiment(here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    copy = ExperimentPaths(tmp_path / "bad")
+    shutil.copytree(here / "study-RS", copy.dir)
+    text = copy.segment(0).read_text()
+    copy.segment(0).write_text(re.sub(r'("kind":"experiment_ended".*)\}', r'\1,"error":"no memory"}', text))
+    monkeypatch.setenv("CLOUDTUNE_FOLDER", str(tmp_path))
+    assert cli.main(["show", "bad"]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"^status: +failed$", said, re.MULTILINE)
+    assert re.search(r"^error: +no memory$", said, re.MULTILINE)
+
+
+@pytest.mark.parametrize("width", [30, 60, 80, 120, 200])
+@pytest.mark.parametrize("command", [["list"], ["show", "study-RS"], ["compare", "study"]])
+def test_terminals_of_any_width(
+    here: Path, command: list[str], width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {"FORCE_COLOR": "1", "NO_COLOR": "1", "COLUMNS": str(width), "TERM": "xterm"}.items():
+        monkeypatch.setenv(name, value)
+    assert cli.main(command) == 0
+    said = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    assert "\x1b" not in said
+    if command[0] == "show":
+        said = said[said.index("\ntrial ") :]
+        assert ("width=" in said) == (width < 120)  # in one column where one for each would not fit
+    assert all(len(line) <= width for line in said.splitlines() if "folder:" not in line)
+    if command[0] != "compare" and width >= 80:
+        assert "ended" in said or "Completed" in said  # no word is broken
+
+
+def test_several_benchmarks(tmp_path: Path, tuned: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    shutil.copytree(tuned, tmp_path / "root")
+    other = tmp_path / "root" / "study-Other" / "metadata.json"
+    other.write_text(other.read_text().replace('"height"', '"weight"'))
+    monkeypatch.setenv("CLOUDTUNE_FOLDER", str(tmp_path / "root"))
+    assert cli.main(["compare", "study"]) == 0
+    said = capsys.readouterr().out
+    assert "height: mean_loss" in said and "weight: mean_loss" in said
+    assert cli.main(["compare", "study", "-o", str(tmp_path / "x.png")]) == 2
+    assert "--benchmark" in capsys.readouterr().err
+    assert cli.main(["compare", "study", "--benchmark", "weight", "-o", str(tmp_path / "x.png")]) == 0
+    assert "height" not in capsys.readouterr().out and (tmp_path / "x.png").exists()
+    assert cli.main(["compare", "study", "--benchmark", "wight"]) == 2
+    assert "Did you mean weight?" in capsys.readouterr().err
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with contextlib.suppress(SystemExit):
+        cli.main(["--version"])
+    assert capsys.readouterr().out.strip() == f"cloudtune {cloudtune.__version__}"

@@ -115,3 +115,17 @@ def test_code_is_uploaded_once(sagemaker_emulator: SageMakerEmulator) -> None:
         assert launch("--experiment_tag", tag, "--no_wait", "--yes") == 0
     archives = list(S3Objects(session).list(S3Uri(session.default_bucket(), "cloudtune/_code")))
     assert len(archives) == 1
+
+
+def test_a_study_keeps_its_settings(
+    sagemaker_emulator: SageMakerEmulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    launched = ["--experiment_tag", "demo", "--no_wait", "--yes", "--method", "RS"]
+    assert launch(*launched) == 0
+    capsys.readouterr()
+    assert launch(*launched, "--n_workers", "1", "--num_seeds", "2") == 2
+    said = capsys.readouterr().err
+    assert "Study demo was launched with --n_workers 4 on train_height; this command says --n_workers 1." in said
+    assert names_of(sagemaker_emulator) == ["demo-train-height-RS-0"]
+    assert launch(*launched, "--max_failures", "9", "--max_run", "2000", "--spot", "--num_seeds", "2") == 0
+    assert names_of(sagemaker_emulator) == ["demo-train-height-RS-0", "demo-train-height-RS-1"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from pathlib import Path
 
@@ -139,3 +140,23 @@ def test_reports_that_are_no_numbers() -> None:
 
 def test_durations() -> None:
     assert [duration(s) for s in (-1, 0, 59.4, 61, 3723)] == ["0:00", "0:00", "0:59", "1:01", "1:02:03"]
+
+
+def test_interruptions_are_told_when_they_happen() -> None:
+    lines: list[str] = []
+    log = _Log(lines.append, "")
+    before = progress()
+    log.show(before, 0.0)
+    del lines[:]
+    after = progress()
+    moved = [
+        dataclasses.replace(e, num_interruptions=int(e.experiment.name == "s-ASHA-0")) for e in after.experiments
+    ]
+    after = dataclasses.replace(after, experiments=moved)
+    log.show(after, 2.0)
+    log.show(after, 3.0)
+    assert lines == ["[0:02] ASHA seed 0 was interrupted and continues, with 1 trials and 1 reports"]
+    assert "interrupted and continued 1 times" in text_of(render("s", after, 3.0, ""))
+    later: list[str] = []
+    _Log(later.append, "").show(after, 0.0)  # by the same command, begun again: no news
+    assert not [line for line in later if "interrupted" in line]

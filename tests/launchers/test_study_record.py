@@ -5,13 +5,19 @@ from __future__ import annotations
 import argparse
 import re
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import pytest
+from launcher_helpers import benchmark_of, study_of, write_script
 
-from cloudtune.errors import SpecError, StoreError
-from cloudtune.experiments.launchers.study_binding import StudyBinding
+from cloudtune.errors import QuotaExceeded, SpecError, StoreError
+from cloudtune.experiments.launchers.launch_remote_local import _Launcher
+from cloudtune.experiments.launchers.study_binding import StudyBinding, settings_of
 from cloudtune.experiments.launchers.study_record import new_tag, open_study, require_writable_root
+from cloudtune.experiments.launchers.study_submission import StudySubmission, SubmittedJob
 from cloudtune.names import is_legal_name, tuner_name
 
 PROGRAM = Path("launch_remote.py")
@@ -84,8 +90,8 @@ def test_a_study_that_was_launched_keeps_its_settings() -> None:
     with pytest.raises(SpecError) as raised:
         StudyBinding("demo").check("digits", {**SETTINGS, "n_workers": 1, "max_wallclock_time": 20.0})
     assert raised.value.message == (
-        "Study demo was launched with --n_workers 2, --max_wallclock_time 8.0 on digits; "
-        "this command says --n_workers 1, --max_wallclock_time 20.0."
+        "Study demo was launched with --n_workers 2, --max_wallclock_time 8 on digits; "
+        "this command says --n_workers 1, --max_wallclock_time 20."
     )
     binding.check("another", {**SETTINGS, "n_workers": 1})
     binding.release("digits")
@@ -110,3 +116,25 @@ def test_a_folder_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(StoreError, match="cannot be written to") as raised:
         require_writable_root()
     assert "CLOUDTUNE_FOLDER" in raised.value.hint
+
+
+@dataclass
+class Refused:
+    """A submission that the account refuses."""
+
+    has_jobs: bool
+
+    def run(self, _: object) -> list[SubmittedJob]:
+        raise QuotaExceeded("No instances for you.")
+
+
+@pytest.mark.parametrize("has_jobs", [True, False])
+def test_what_was_refused_as_a_whole_binds_nobody(has_jobs: bool, tmp_path: Path) -> None:
+    definitions = benchmark_of(write_script(tmp_path / "s"))
+    launcher = _Launcher(study_of(["--experiment_tag", "demo"], definitions), (), None)
+    with pytest.raises(QuotaExceeded):
+        launcher._submit(cast(StudySubmission, Refused(has_jobs)), [])
+    other = study_of(["--experiment_tag", "demo", "--n_workers", "1"], definitions)
+    settings = settings_of(other.arguments, other.benchmark, other.extra)
+    with pytest.raises(SpecError) if has_jobs else nullcontext():
+        StudyBinding("demo").check("mine", settings)

@@ -16,7 +16,7 @@ from rich.console import Console
 from scipy.stats import trim_mean
 
 from cloudtune.errors import NotFound, SpecError, StoreError
-from cloudtune.experiments.comparison import compare_methods
+from cloudtune.experiments.comparison import Comparison, compare_methods
 from cloudtune.experiments.experiment_result import ExperimentResult
 from cloudtune.results.frame import ResultsBuilder
 from cloudtune.results.statistics import (
@@ -230,3 +230,50 @@ def test_modes_of_several_metrics() -> None:
     assert experiment("A", 0, []).metric_mode() == "min"
     assert experiment("A", 0, [], metric_mode="max").mode_of("loss") == "max"
     assert str(run) == "Experiment A-0: 1 trials, 2 reports"
+
+
+def printed(comparison: Comparison, width: int = 100) -> str:
+    out = io.StringIO()
+    comparison.print(Console(file=out, width=width))
+    return out.getvalue()
+
+
+def test_what_a_reader_must_know_besides() -> None:
+    runs = [
+        experiment("A", s, [(1.0, 0.5)], n_workers=2 + 2 * (s == 1), instance_type="ml.m5.large") for s in range(3)
+    ]
+    runs[0].num_interruptions, runs[2].num_interruptions = 2, 1
+    runs[2].error = "4 trials failed, more than max_failures=3.\nTrial 7: no memory"
+    text = printed(compare_methods(runs))
+    assert "Interrupted and continued where they were: 3 times in all." in text
+    assert "Not alike, so judge with care: n_workers is 2 or 4." in text and "instance_type" not in text
+    assert "A-2 ended early: 4 trials failed, more than max_failures=3." in text and "Trial 7" not in text
+    assert compare_methods(runs[:1]).notes == ("Interrupted and continued where they were: 2 times in all.",)
+
+
+def test_an_experiment_that_was_run_anew_counts_once() -> None:
+    first, last = experiment("A", 0, [(1.0, 0.5)]), experiment("A", 0, [(1.0, 0.25)])
+    last.name = "A-0-r3"
+    comparison = compare_methods([last, first])
+    assert comparison.curves[0].seeds == (0,) and comparison.curves[0].final == 0.25
+    assert comparison.left_out == {"A-0": "it was run anew as A-0-r3"}
+
+
+def test_nothing_yet_is_no_number() -> None:
+    text = printed(compare_methods([experiment("A", 0, [], ended=False)]))
+    assert "nan" not in text and "time to" not in text and "no results yet" in text
+
+
+@pytest.mark.parametrize("width", [24, 40, 56, 57, 58, 80])
+def test_numbers_are_never_cut(width: int) -> None:
+    text = printed(compare_methods([experiment("ASHA", s, [(1.0, 0.51234)]) for s in range(2)]), width)
+    assert "0.5123" in text and "\u2026" not in text
+    assert all(len(line.rstrip()) <= width for line in text.splitlines())
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of matplotlib
+@pytest.mark.parametrize("values", [(1e308, -1e308), (1e308, 1e307), (1.7e308, 1e-308), (-1e308, -1e307)])
+def test_values_of_any_size_are_drawn(values: tuple[float, float], tmp_path: Path) -> None:
+    runs = [experiment("A", 0, [(1.0, max(values)), (2.0, min(values))])]
+    assert compare_methods(runs).plot(tmp_path / "a.png") is not None
+    runs[0].plot(0, tmp_path / "b.png")

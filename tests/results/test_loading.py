@@ -12,9 +12,10 @@ from moto.server import ThreadedMotoServer
 
 from cloudtune.aws.objects import S3Objects
 from cloudtune.aws.session import AwsSession
-from cloudtune.errors import NotFound, ResourceNotFound, SpecError, StoreError, Unreachable
-from cloudtune.experiment.events import ExperimentEnded, TrialReported
+from cloudtune.errors import AwsError, NotFound, ResourceNotFound, SpecError, StoreError, Unreachable
+from cloudtune.experiment.events import ExperimentEnded, SessionStarted, TrialReported
 from cloudtune.experiments.loading import (
+    STUDY_FILENAME,
     get_metadata,
     list_experiments,
     load_experiment,
@@ -264,3 +265,50 @@ def test_reading_makes_no_bucket(objects: S3Objects, monkeypatch: pytest.MonkeyP
 def test_a_path_is_no_tag(tag: str) -> None:
     with pytest.raises(SpecError, match="is no experiment tag"):
         load_experiments(tag)
+
+
+def test_one_unreadable_experiment_does_not_keep_the_others(
+    tmp_path: Path, objects: S3Objects, bucket: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("tag6-a", "tag6-b"):
+        paths = write_experiment(tmp_path / "job", name, events_of(VALUES))
+        upload(objects, paths.dir, S3ExperimentPaths.of(bucket, name, "tag6"))
+    archived = S3ExperimentPaths.of(bucket, "tag6-a", "tag6").state / "journal/00000000.jsonl"
+    client = AwsSession().client("s3")
+    client.put_object(Bucket=bucket, Key=archived.key, Body=b"x", StorageClass="GLACIER")
+    found = load_experiments("tag6")
+    assert [(e.name, e.num_reports) for e in found if e.num_reports] == [("tag6-b", 4)]
+    assert "tag6-a is missing, or shown as of its last download" in caplog.text
+    client.put_object(
+        Bucket=bucket, Key=archived.key.replace("tag6-a", "tag6-b"), Body=b"x", StorageClass="GLACIER"
+    )
+    with pytest.raises(AwsError):
+        load_experiments("tag6", local_path=tmp_path / "elsewhere")
+
+
+def test_a_study_whose_jobs_have_not_begun(root: Path) -> None:
+    (root / "fresh").mkdir(parents=True)
+    (root / "fresh" / STUDY_FILENAME).write_text("{}")
+    with pytest.raises(NotFound, match="was launched from here") as raised:
+        load_experiments("fresh")
+    assert "try again in a minute" in raised.value.hint
+
+
+def test_how_an_experiment_ended_and_how_often_it_was_interrupted(root: Path) -> None:
+    events = events_of(VALUES, ended=False)
+    write_experiment(
+        root, "well", [*events, SessionStarted(5.0, 5.0, 1, "h:2"), ExperimentEnded(6.0, 6.0, "done")]
+    )
+    write_experiment(root, "badly", [*events, ExperimentEnded(6.0, 6.0, "failures", "3 trials failed")])
+    well, badly = load_experiment("well"), load_experiment("badly")
+    assert (well.ended, well.error, well.num_interruptions) == (True, "", 1)
+    assert (badly.ended, badly.error, badly.num_interruptions) == (True, "3 trials failed", 0)
+    assert "failed" in str(badly)
+
+
+def test_an_objective_that_is_not_known(root: Path) -> None:
+    write_experiment(root, "exp", events_of(VALUES)).metadata.unlink()
+    with pytest.raises(SpecError, match="objective of exp is not known") as raised:
+        load_experiment("exp").best_config()
+    assert raised.value.hint == "Name a metric; reported are: loss, accuracy, epoch."
+    assert load_experiment("exp").best_config("loss")["trial_id"] == 1

@@ -173,7 +173,10 @@ class _Launcher:
                 return 0
             statuses = self._view(cloud, bucket, jobs).wait(training_jobs) if jobs else {}
         except KeyboardInterrupt:
-            self._say(f"Jobs that were submitted go on without this command. To end them: {_how_to_stop(cloud)}")
+            self._say(
+                "Jobs that were submitted go on without this command; the same command comes back to them. "
+                f"To end them: {_how_to_stop(cloud)}"
+            )
             raise
         failed = {
             item.spec.name: statuses[item.experiment.name]

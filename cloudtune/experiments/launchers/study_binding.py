@@ -10,6 +10,7 @@ from typing import Any
 from cloudtune.errors import SpecError
 from cloudtune.experiments.benchmark_definitions import RealBenchmarkDefinition
 from cloudtune.experiments.launchers import arguments as cli
+from cloudtune.experiments.loading import STUDY_FILENAME
 from cloudtune.paths import experiments_root, write_atomic
 
 _BUCKET, _SETTINGS = "bucket", "settings"
@@ -38,7 +39,7 @@ class StudyBinding:
 
     def __init__(self, tag: str) -> None:
         self._tag = tag
-        self._path = experiments_root() / tag / ".study.json"
+        self._path = experiments_root() / tag / STUDY_FILENAME
 
     @property
     def exists(self) -> bool:
@@ -71,8 +72,9 @@ class StudyBinding:
         known = self._settings(benchmark)
         changed = [name for name, value in settings.items() if name in known and known[name] != value]
         if changed:
-            before = ", ".join(f"--{name} {known[name]}" for name in changed)
-            now = ", ".join(f"--{name} {settings[name]}" for name in changed)
+            before, now = (
+                ", ".join(f"--{name} {_text(of[name])}" for name in changed) for of in (known, settings)
+            )
             raise SpecError(
                 f"Study {self._tag} was launched with {before} on {benchmark}; this command says {now}.",
                 "Use the same settings to continue it, or another --experiment_tag.",
@@ -109,3 +111,7 @@ class StudyBinding:
 
     def _write(self, content: Mapping[str, Any]) -> None:
         write_atomic(self._path, json.dumps(content))
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
