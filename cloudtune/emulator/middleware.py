@@ -10,9 +10,14 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qs, unquote
 from xml.sax.saxutils import escape
+
+from moto.backend_index import backend_url_patterns
+from moto.backends import list_of_moto_modules
+from moto.moto_server.werkzeug_app import SIGNING_ALIASES
 
 from cloudtune.emulator.admin import Admin
 from cloudtune.emulator.control_plane import ControlPlane
@@ -31,6 +36,10 @@ Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 _SAGEMAKER = "SageMaker"
 _FILTER_LOGS = "Logs_20140328.FilterLogEvents"
 _JSON = "application/x-amz-json-1.1"
+_FORM = "application/x-www-form-urlencoded"
+_OWN_PAGES = "/_emulator/"
+_XML_SERVICES = ("", "s3", "route53", "cloudfront", "iam", "sts", "ec2")
+_UNKNOWN, _INTERNAL = "UnknownOperationException", "InternalFailure"
 _MAX_BODY = 8 << 20
 _REASONS = {
     200: "OK",
@@ -78,22 +87,25 @@ class Middleware:
         path = environ.get("PATH_INFO", "")
         try:
             self._last_request = time.monotonic()
-            if path.startswith("/_emulator/"):
+            if path.startswith(_OWN_PAGES):
                 _refuse_browsers(environ)
                 return self._admin_page(environ, path, start_response)
             if "HTTP_X_AMZ_TARGET" in environ:
                 return self._json_service(environ, start_response)
-            if _scope(environ)[1] == "iam":
+            region, service = _scope(environ)
+            if service == "iam":
                 answer = self._roles.answer(_form(environ))
                 if answer is not None:
                     return _respond(environ, start_response, 200, answer.encode(), "text/xml")
+            if service not in ("", "s3") and "HTTP_AUTHORIZATION" not in environ:
+                _sign(environ, region, service)  # presigned: moto knows only S3 by the query
             return self._pass_on(environ, start_response)
         except ServiceError as error:
             return _respond_error(environ, start_response, error)
 
     def _admin_page(self, environ: Environ, path: str, start_response: StartResponse) -> Iterable[bytes]:
         body = _read_body(environ)
-        answer = self._admin.answer(environ["REQUEST_METHOD"], path.removeprefix("/_emulator/"), body)
+        answer = self._admin.answer(environ["REQUEST_METHOD"], path.removeprefix(_OWN_PAGES), body)
         return _respond(environ, start_response, 200, json.dumps(answer).encode(), "application/json")
 
     def _json_service(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -122,14 +134,15 @@ class Middleware:
         request = _parse(_peek_body(environ))
         region, _ = _scope(environ)
         if not self._control_plane.answers(operation, request):
-            environ["HTTP_AUTHORIZATION"] = (
-                f"AWS4-HMAC-SHA256 Credential=-/20200101/{region}/sagemaker/aws4_request"
-            )
+            _sign(environ, region, "sagemaker")
             return None
         return self._control_plane.answer(operation, region, request)
 
     def _pass_on(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Moto's answer; its HTML error pages are turned into errors of the protocol."""
+        service = _scope(environ)[1]
+        if not _moto_has(service):
+            raise ServiceError(_UNKNOWN, f"The emulator has no service {service!r}.", rule="service.unknown")
         started: list[tuple[str, Headers]] = []
 
         def remember(status: str, headers: Headers, *_: object) -> None:
@@ -138,20 +151,33 @@ class Middleware:
         try:
             answer = self._moto(environ, remember)
         except NotImplementedError as error:
-            return _respond_protocol_error(environ, start_response, "UnknownOperationException", str(error), 400)
+            return _respond_error(environ, start_response, ServiceError(_UNKNOWN, str(error)))
         except Exception as error:  # noqa: BLE001 - whatever moto stumbles over, the client gets an error it can read
             _log.exception("%s %s", environ.get("REQUEST_METHOD"), environ.get("PATH_INFO"))
-            return _respond_protocol_error(environ, start_response, "InternalFailure", repr(error), 500)
+            return _respond_error(environ, start_response, ServiceError(_INTERNAL, repr(error), 500))
         status, headers = started[0]
         if int(status[:3]) >= 400 and _content_type(headers).startswith("text/html"):
             content = b"".join(answer)
             if content[:14].lower().startswith((b"<!doctype html", b"<html")):
-                code = "UnknownOperationException" if status.startswith("404") else "InternalFailure"
-                message = "The emulator does not know this request."
-                return _respond_protocol_error(environ, start_response, code, message, int(status[:3]))
+                code = _UNKNOWN if status.startswith(("404", "405")) else _INTERNAL
+                error = ServiceError(code, "The emulator does not know this request.", int(status[:3]))
+                return _respond_error(environ, start_response, error)
             answer = [content]
         start_response(status, headers)
         return answer
+
+
+@lru_cache(maxsize=512)
+def _moto_has(service: str) -> bool:
+    """Whether moto has a backend for a signing name. Moto itself prints a line when it looks for one in vain."""
+    name = SIGNING_ALIASES.get(service, service)
+    hosts = [
+        name,
+        *(f"http://{prefix}{name}.us-east-1.amazonaws.com" for prefix in ("", "api.", "data.", "ingest.")),
+    ]
+    hosts += [f"http://{name}.us-east-1.api.aws", f"http://{name}.amazonaws.com"]
+    known = name == "" or name in list_of_moto_modules()
+    return known or any(pattern.match(host) for _, pattern in backend_url_patterns for host in hosts)
 
 
 def _filter_logs(environ: Environ) -> JsonObject | None:
@@ -182,6 +208,11 @@ def _scope(environ: Environ) -> tuple[str, str]:
         signed = unquote(query) if "X-Amz-Credential" in query else ""
     match = _SCOPE.search(signed)
     return (match[1], match[2]) if match else (DEFAULT_REGION, "")
+
+
+def _sign(environ: Environ, region: str, service: str) -> None:
+    """Tells moto where the request goes; it checks no signatures."""
+    environ["HTTP_AUTHORIZATION"] = f"AWS4-HMAC-SHA256 Credential=-/20200101/{region}/{service}/aws4_request"
 
 
 def _read_body(environ: Environ) -> bytes:
@@ -225,7 +256,7 @@ def _replace_body(environ: Environ, body: bytes) -> None:
 def _form(environ: Environ) -> dict[str, list[str]]:
     """The parameters of a query-protocol request, in its body or, presigned, in its query."""
     text = environ.get("QUERY_STRING", "")
-    if environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
+    if environ.get("CONTENT_TYPE", "").startswith(_FORM):
         text = f"{_peek_body(environ).decode(errors='replace')}&{text}"
     return parse_qs(text)
 
@@ -256,20 +287,17 @@ def _respond(
 
 
 def _respond_error(environ: Environ, start_response: StartResponse, error: ServiceError) -> Iterable[bytes]:
-    """As JSON, or in the query protocol's XML where the request came in that."""
-    if _scope(environ)[1] == "iam" and "HTTP_X_AMZ_TARGET" not in environ:
-        return _respond_protocol_error(environ, start_response, error.code, error.message, error.status)
-    body: JsonObject = {"__type": error.code, "message": error.message}
-    return _respond(environ, start_response, error.status, json.dumps(body).encode(), _JSON, error.rule)
-
-
-def _respond_protocol_error(
-    environ: Environ, start_response: StartResponse, code: str, message: str, status: int
-) -> Iterable[bytes]:
-    """An error as the client of the service reads it: JSON, S3's XML, or the query protocol's XML."""
-    _, service = _scope(environ)
-    if "HTTP_X_AMZ_TARGET" in environ or service not in ("s3", "iam", "sts", "ec2", "sns", "sqs", ""):
-        return _respond_error(environ, start_response, ServiceError(code, message, status))
-    inner = f"<Error><Code>{escape(code)}</Code><Message>{escape(message)}</Message></Error>"
-    text = inner if service in ("s3", "") else f"<ErrorResponse>{inner}</ErrorResponse>"
-    return _respond(environ, start_response, status, f'<?xml version="1.0"?>{text}'.encode(), "application/xml")
+    """An error as the request's protocol has it: JSON, S3's XML, or the query protocols' XML."""
+    service = _scope(environ)[1]
+    form = environ.get("CONTENT_TYPE", "").startswith(_FORM)
+    own = environ.get("PATH_INFO", "").startswith(_OWN_PAGES)
+    if own or "HTTP_X_AMZ_TARGET" in environ or not (form or service in _XML_SERVICES):
+        body: JsonObject = {"__type": error.code, "message": error.message}
+        return _respond(environ, start_response, error.status, json.dumps(body).encode(), _JSON, error.rule)
+    text = f"<Error><Code>{escape(error.code)}</Code><Message>{escape(error.message)}</Message></Error>"
+    if service == "ec2":
+        text = f"<Response><Errors>{text}</Errors><RequestID>emulator</RequestID></Response>"
+    elif service not in ("s3", ""):
+        text = f"<ErrorResponse>{text}</ErrorResponse>"
+    body_text = f'<?xml version="1.0"?>{text}'.encode()
+    return _respond(environ, start_response, error.status, body_text, "application/xml", error.rule)
