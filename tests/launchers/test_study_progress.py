@@ -160,3 +160,11 @@ def test_interruptions_are_told_when_they_happen() -> None:
     later: list[str] = []
     _Log(later.append, "").show(after, 0.0)  # by the same command, begun again: no news
     assert not [line for line in later if "interrupted" in line]
+
+
+@pytest.mark.parametrize("width", [40, 50, 73, 74, 200])
+def test_no_number_of_the_view_is_cut(width: int) -> None:
+    text = text_of(render("s", progress(), 12.0, "why", width), width)
+    table = text[: text.index("waiting: why")]
+    assert "…" not in table and "0.9" in table and "0:04 / 0:15" in table
+    assert ("reports" in table) == (width >= 74)

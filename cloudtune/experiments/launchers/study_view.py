@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _MAX_ROWS = 12
+#: Width below which counts are left out.
+_NARROW = 74
 _MAX_FAILURES = 3
 #: Seconds between two lines of a log in which no job has ended.
 _LINE_INTERVAL_S = 30.0
@@ -97,7 +99,14 @@ class StudyView:
                 return self._loop(
                     training_jobs,
                     lambda progress: live.update(
-                        render(self._study.tag, progress, self._elapsed(), self._study.why_waiting), refresh=True
+                        render(
+                            self._study.tag,
+                            progress,
+                            self._elapsed(),
+                            self._study.why_waiting,
+                            self._console.width,
+                        ),
+                        refresh=True,
                     ),
                 )
         log = _Log(self._print, self._study.why_waiting)
@@ -202,8 +211,9 @@ def summary(progress: StudyProgress) -> str:
     return text
 
 
-def render(tag: str, progress: StudyProgress, elapsed_s: float, why_waiting: str) -> Group:
-    """The view in a terminal."""
+def render(tag: str, progress: StudyProgress, elapsed_s: float, why_waiting: str, width: int = 80) -> Group:
+    """The view in a terminal; a narrow one gets fewer columns, none of them cut."""
+    is_narrow = width < _NARROW
     remaining = progress.remaining_s()
     head = Text.assemble((tag, "bold"), f"  {duration(elapsed_s)}")
     if remaining:
@@ -211,10 +221,10 @@ def render(tag: str, progress: StudyProgress, elapsed_s: float, why_waiting: str
     head.append(f"  {progress.num_done} of {len(progress.experiments)} jobs done")
     if progress.num_interruptions:
         head.append(f", interrupted and continued {progress.num_interruptions} times", "yellow")
-    parts: list[Text | Table] = [head, _methods_table(progress)]
+    parts: list[Text | Table] = [head, _methods_table(progress, is_narrow)]
     training = progress.at(Stage.training)
     if training:
-        parts += [Text(), _training_table(training, progress)]
+        parts += [Text(), _training_table(training, progress, is_narrow)]
     if progress.stages[Stage.waiting]:
         parts += [
             Text(),
@@ -230,11 +240,9 @@ def render(tag: str, progress: StudyProgress, elapsed_s: float, why_waiting: str
     return Group(*parts)
 
 
-def _methods_table(progress: StudyProgress) -> Table:
-    table = _table()
-    table.add_column("method", no_wrap=True, overflow="ellipsis")
-    for heading in ("jobs done", "training", "waiting", "trials", "reports", f"best {progress.metric}".strip()):
-        table.add_column(heading, justify="right", no_wrap=True)
+def _methods_table(progress: StudyProgress, is_narrow: bool) -> Table:
+    counts = ["jobs done"] if is_narrow else ["jobs done", "training", "waiting", "trials", "reports"]
+    table = _table("method", *counts, "best" if is_narrow else f"best {progress.metric}".strip())
     best = progress.best()
     for method in progress.methods():
         done = method.stages.get(Stage.completed, 0)
@@ -243,30 +251,27 @@ def _methods_table(progress: StudyProgress) -> Table:
         if failed:
             jobs.append(f" {failed} failed", "red")
         is_best = best is not None and best.experiment.method == method.method
-        table.add_row(
-            method.method,
-            jobs,
-            _count(method.stages.get(Stage.training, 0)),
-            _count(method.stages.get(Stage.waiting, 0)),
-            _count(method.num_trials),
-            _count(method.num_reports),
-            Text("-" if method.best is None else f"{method.best:.4g}", "bold green" if is_best else ""),
+        numbers = (
+            method.stages.get(Stage.training, 0),
+            method.stages.get(Stage.waiting, 0),
+            method.num_trials,
+            method.num_reports,
         )
+        best_text = Text("-" if method.best is None else f"{method.best:.4g}", "bold green" if is_best else "")
+        table.add_row(method.method, jobs, *([] if is_narrow else map(_count, numbers)), best_text)
     return table
 
 
-def _training_table(training: Sequence[ExperimentProgress], progress: StudyProgress) -> Table:
-    table = _table()
-    table.add_column("now training", no_wrap=True, overflow="ellipsis")
-    for heading in ("seed", "time", "trials", "reports", f"best {progress.metric}".strip()):
-        table.add_column(heading, justify="right", no_wrap=True)
+def _training_table(training: Sequence[ExperimentProgress], progress: StudyProgress, is_narrow: bool) -> Table:
+    counts = [] if is_narrow else ["trials", "reports"]
+    best = "best" if is_narrow else f"best {progress.metric}".strip()
+    table = _table("now training", "seed", "time", *counts, best)
     for row in training[:_MAX_ROWS]:
         table.add_row(
             row.experiment.method,
             str(row.experiment.seed),
             f"{duration(row.elapsed_s)} / {duration(progress.limit_s)}",
-            _count(row.num_trials),
-            _count(row.num_reports),
+            *([] if is_narrow else (_count(row.num_trials), _count(row.num_reports))),
             "-" if row.best is None else f"{row.best:.4g}",
         )
     if len(training) > _MAX_ROWS:
@@ -274,8 +279,12 @@ def _training_table(training: Sequence[ExperimentProgress], progress: StudyProgr
     return table
 
 
-def _table() -> Table:
-    return Table(box=box.SIMPLE_HEAD, show_edge=False, header_style="bold", padding=(0, 1, 0, 0))
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, header_style="bold", padding=(0, 1, 0, 0))
+    table.add_column(first, no_wrap=True, overflow="ellipsis")
+    for heading in others:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
 
 
 def _waiting(progress: StudyProgress, why: str) -> str:
