@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -242,3 +244,17 @@ def test_a_token_bucket_never_gives_more_than_it_has(per_s: float, burst: int, g
         for last in range(first, len(taken)):
             assert last - first + 1 <= burst + per_s * (taken[last] - taken[first]) + 1e-6
     assert bucket.take(now + 1 / per_s + 1e-6)  # and never less
+
+
+def test_the_documentation_is_right() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "emulator_scenarios.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    assert len(examples) > 3
+    for example in examples:
+        Scenario.from_json(json.loads(example))
+    assert all(f"**`{kind}`**" in text for kind in KINDS)
+    for kind, spec in KINDS.items():
+        told = text.partition(f"**`{kind}`**")[2].partition("**`")[0]
+        fields = {field.name for field in dataclasses.fields(spec)} - {"limits"}
+        assert all(f"`{name}`" in told or f'"{name}"' in told or f"`{name}:" in told for name in fields), kind
+    assert all(f"| `{name}` |" in text for name in preset_names())
