@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
+import os
 import tarfile
 import time
 import zipfile
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import boto3
+import pytest
 
 from cloudtune.emulator import SageMakerEmulator
 
@@ -69,6 +72,16 @@ def eventually(probe: Callable[[], T], what: str, timeout_s: float = 90.0) -> T:
         assert time.monotonic() < give_up, f"not within {timeout_s} s: {what}"
         time.sleep(0.05)
     return found
+
+
+def sdk_module(name: str, environment: str) -> Any:
+    """That module of an SDK. Skips the test where it is missing, fails in the environment that is made for it."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        if os.environ.get("CLOUDTUNE_SDK") == environment:
+            raise
+        pytest.skip(f"{name} is not installed here")
 
 
 def write_source(folder: Path, requirements: str | None = None) -> Path:
@@ -131,6 +144,13 @@ class Account:
         eventually(
             lambda: self.streams(job_name) and text in self.printed(job_name), f"{job_name} prints {text!r}"
         )
+
+    def epoch_stored(self, uri: str) -> int:
+        """What the script's checkpoint below ``uri`` says; 0 if there is none."""
+        try:
+            return int(self.get(f"{uri}/epoch.txt"))
+        except self.s3.exceptions.NoSuchKey:
+            return 0
 
     def get(self, uri: str) -> bytes:
         bucket, _, key = uri.removeprefix("s3://").partition("/")

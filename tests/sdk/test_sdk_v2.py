@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sdk_rig import Account, eventually, write_source, write_wheel
+from sdk_rig import Account, eventually, sdk_module, write_source, write_wheel
 
 pytestmark = [pytest.mark.sdk, pytest.mark.timeout(300)]
 ROLE = "SomeExecutionRole"
@@ -16,12 +16,9 @@ ROLE = "SomeExecutionRole"
 
 @pytest.fixture(scope="module")
 def sdk(account: Account) -> Any:
-    if importlib.util.find_spec("sagemaker_training") is None:
-        pytest.skip("the training toolkit is not installed here")
-    pytest.importorskip("sagemaker.pytorch", exc_type=ImportError)
-    import sagemaker
-
-    return sagemaker
+    sdk_module("sagemaker_training", "v2")
+    sdk_module("sagemaker.pytorch", "v2")
+    return sdk_module("sagemaker", "v2")
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +116,7 @@ def test_spot_with_checkpoints(session: Any, account: Account, estimator: Any) -
     spot.fit(wait=False)
     name = spot.latest_training_job.name
     account.wait_printed(name, "epoch=3 ")
-    stored = eventually(lambda: stored_epoch(account, checkpoints), "a checkpoint is uploaded")
+    stored = eventually(lambda: account.epoch_stored(checkpoints), "a checkpoint is uploaded")
     account.aws.interrupt(name)
     spot.latest_training_job.wait(logs="None")
 
@@ -133,13 +130,6 @@ def test_spot_with_checkpoints(session: Any, account: Account, estimator: Any) -
     assert account.get(f"{checkpoints}/epoch.txt") == b"12"
 
 
-def stored_epoch(account: Account, uri: str) -> int:
-    try:
-        return int(account.get(f"{uri}/epoch.txt"))
-    except account.s3.exceptions.NoSuchKey:
-        return 0
-
-
 def test_stopped_job_never_hears_of_it(session: Any, account: Account, estimator: Any) -> None:
     """As on AWS: the container's shell keeps SIGTERM to itself, and the script is killed at last."""
     endless = estimator(hyperparameters={"epochs": 1000, "seconds": 0.1})
@@ -151,3 +141,13 @@ def test_stopped_job_never_hears_of_it(session: Any, account: Account, estimator
     assert account.phases(name)[-1] == "Stopped"
     assert "the script got SIGTERM" not in account.printed(name)
     endless.latest_training_job.wait(logs="None")  # no error: it was stopped by request
+
+
+def test_two_instances(account: Account, estimator: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    pair = estimator(hyperparameters={"epochs": 2}, instance_count=2)
+    pair.fit(wait=True, logs="All")
+    printed = capfd.readouterr().out
+    assert printed.count("epoch=2 loss=0.5;") == 2
+    streams = account.streams(pair.latest_training_job.name)
+    assert sorted(stream.partition("/")[2].rpartition("-")[0] for stream in streams) == ["algo-1", "algo-2"]
+    assert account.model(pair.model_data)["hps"] == {"epochs": 2}

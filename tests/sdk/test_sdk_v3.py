@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sdk_rig import Account, eventually, write_source, write_wheel
+from sdk_rig import Account, eventually, sdk_module, write_source, write_wheel
 
 pytestmark = [pytest.mark.sdk, pytest.mark.timeout(300)]
 IMAGE = "763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch-training:2.6.0-gpu-py312"
@@ -15,7 +15,7 @@ IMAGE = "763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch-training:2.6.0-gpu
 
 @pytest.fixture(scope="module")
 def sdk(account: Account) -> Any:
-    return pytest.importorskip("sagemaker.train", exc_type=ImportError)
+    return sdk_module("sagemaker.train", "v3")
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +35,7 @@ def trainer(sdk: Any, session: Any, account: Account, tmp_path: Path) -> Any:
         source: Path | None = None,
         requirements: str | None = None,
         spot: bool = False,
+        instances: int = 1,
         **arguments: Any,
     ) -> Any:
         return sdk.ModelTrainer(
@@ -46,7 +47,9 @@ def trainer(sdk: Any, session: Any, account: Account, tmp_path: Path) -> Any:
                 entry_script="train.py",
                 requirements=requirements,
             ),
-            compute=Compute(instance_type="ml.g5.xlarge", instance_count=1, enable_managed_spot_training=spot),
+            compute=Compute(
+                instance_type="ml.g5.xlarge", instance_count=instances, enable_managed_spot_training=spot
+            ),
             hyperparameters=hyperparameters,
             base_job_name="v3",
             **arguments,
@@ -91,13 +94,21 @@ def test_train_with_logs(
     assert model["label"] == label
     assert model["channels"] == {"numbers": {"numbers.csv": "1,2,3"}}
     assert model["dependency"] == "installed for this job"
+    from sagemaker.core.resources import TrainingJob
+
+    found = TrainingJob.get(job.training_job_name)
+    assert found.training_job_arn == job.training_job_arn
+    assert job.training_job_name in [each.training_job_name for each in TrainingJob.get_all(name_contains="v3-")]
 
 
 def test_failing_script(trainer: Any, account: Account, caplog: pytest.LogCaptureFixture) -> None:
     from sagemaker.core.utils.exceptions import FailedStatusError
 
     failing = trainer({"epochs": 1, "lr": -1})
-    with caplog.at_level(logging.INFO), pytest.raises(FailedStatusError, match=r"(?s)AlgorithmError: .*exit code: 1"):
+    with (
+        caplog.at_level(logging.INFO),
+        pytest.raises(FailedStatusError, match=r"(?s)AlgorithmError: .*exit code: 1"),
+    ):
         failing.train(wait=True, logs=True)
     assert "ValueError: a negative learning rate" in account.printed(job_name(failing))
 
@@ -122,7 +133,7 @@ def test_spot_with_checkpoints(trainer: Any, session: Any, account: Account) -> 
     spot.train(wait=False)
     name = job_name(spot)
     account.wait_printed(name, "epoch=3 ")
-    stored = eventually(lambda: stored_epoch(account, checkpoints), "a checkpoint is uploaded")
+    stored = eventually(lambda: account.epoch_stored(checkpoints), "a checkpoint is uploaded")
     account.aws.interrupt(name)
     spot._latest_training_job.wait()
 
@@ -131,13 +142,6 @@ def test_spot_with_checkpoints(trainer: Any, session: Any, account: Account) -> 
     printed = account.printed(name)
     assert int(printed.rpartition("begins after epoch ")[2].split()[0]) >= stored > 0
     assert account.get(f"{checkpoints}/epoch.txt") == b"12"
-
-
-def stored_epoch(account: Account, uri: str) -> int:
-    try:
-        return int(account.get(f"{uri}/epoch.txt"))
-    except account.s3.exceptions.NoSuchKey:
-        return 0
 
 
 def test_stopped_job_never_hears_of_it(trainer: Any, account: Account) -> None:
@@ -151,3 +155,11 @@ def test_stopped_job_never_hears_of_it(trainer: Any, account: Account) -> None:
     assert account.phases(name)[-1] == "Stopped"
     assert "the script got SIGTERM" not in account.printed(name)
     endless._latest_training_job.wait()  # no error: it was stopped by request
+
+
+def test_two_instances(trainer: Any, account: Account, caplog: pytest.LogCaptureFixture) -> None:
+    pair = trainer({"epochs": 2}, instances=2)
+    with caplog.at_level(logging.INFO):
+        pair.train(wait=True, logs=True)
+    assert caplog.text.count("epoch=2 loss=0.5;") == 2
+    assert len(account.streams(job_name(pair))) == 2
