@@ -6,6 +6,7 @@ import fnmatch
 import gzip
 import hashlib
 import io
+import itertools
 import os
 import stat
 import tarfile
@@ -22,6 +23,7 @@ ARCHIVE_NAME = "code.tar.gz"
 MAX_FILE_BYTES = 50 << 20
 MAX_TOTAL_BYTES = 200 << 20
 MAX_FILES = 20_000
+MAX_FOLDERS = 5_000
 
 EXCLUDED_FOLDERS = frozenset(
     {
@@ -144,7 +146,7 @@ def _expand(source: Path | bytes, name: str, skipped: list[str]) -> Iterator[tup
         return
     if source.is_dir():
         root = source.resolve()
-        yield from _walk(source, name, root, (root,), skipped)
+        yield from _walk(source, name, root, (root,), skipped, itertools.count(1))
     elif source.is_file():
         yield source, name
     else:
@@ -152,10 +154,16 @@ def _expand(source: Path | bytes, name: str, skipped: list[str]) -> Iterator[tup
 
 
 def _walk(
-    folder: Path, name: str, root: Path, above: tuple[Path, ...], skipped: list[str]
+    folder: Path, name: str, root: Path, above: tuple[Path, ...], skipped: list[str], folders: Iterator[int]
 ) -> Iterator[tuple[Path, str]]:
     """Files below ``folder``. Links are followed as long as they stay below ``root`` and lead to no folder that
-    they are in themselves (``above``)."""
+    they are in themselves (``above``). ``folders`` counts: a dozen that are linked with each other have more paths
+    than can be walked."""
+    if next(folders) > MAX_FOLDERS:
+        raise SpecError(
+            f"{root} holds more than {MAX_FOLDERS} folders, links among them counted each time; that is no code.",
+            "Point to the folder of the code alone, and remove links between its folders.",
+        )
     try:
         children = sorted(folder.iterdir(), key=lambda child: child.name)
     except OSError as error:
@@ -175,7 +183,7 @@ def _walk(
         elif not target.is_relative_to(root) or (child.is_dir() and target in above):
             skipped.append(f"{inner} -> {target}")
         elif child.is_dir():
-            yield from _walk(child, inner, root, (*above, target), skipped)
+            yield from _walk(child, inner, root, (*above, target), skipped, folders)
         elif child.is_file():
             yield child, inner
         else:  # a socket, a pipe, a link to nowhere

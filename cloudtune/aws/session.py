@@ -22,6 +22,8 @@ from cloudtune.errors import AccessDenied, AlreadyExists, ResourceNotFound, Spec
 
 CONNECT_TIMEOUT_S = 5
 READ_TIMEOUT_S = 60
+# An object is read and written within milliseconds; a connection that has died is better given up soon.
+S3_READ_TIMEOUT_S = 20
 MAX_ATTEMPTS = 8
 # The first calls of all: a dead endpoint or a wrong key should be told within seconds.
 FIRST_CALL_ATTEMPTS = 3
@@ -170,7 +172,7 @@ class AwsSession:
         attempts = FIRST_CALL_ATTEMPTS if service in ("sts", "iam") else MAX_ATTEMPTS
         config = Config(
             connect_timeout=CONNECT_TIMEOUT_S,
-            read_timeout=READ_TIMEOUT_S,
+            read_timeout=S3_READ_TIMEOUT_S if service == "s3" else READ_TIMEOUT_S,
             retries={
                 "mode": "adaptive" if service == "sagemaker" else "standard",
                 "total_max_attempts": attempts,

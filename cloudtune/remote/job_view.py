@@ -13,6 +13,7 @@ from cloudtune.aws.objects import S3Objects
 from cloudtune.aws.training_jobs import TrainingJobs
 from cloudtune.clock import Clock
 from cloudtune.errors import CloudtuneError, Throttled, Unreachable
+from cloudtune.experiment.events import ExperimentEnded, decode
 from cloudtune.paths import ExperimentPaths, S3Uri
 from cloudtune.stores.file import FileStore
 from cloudtune.tuning_status import TuningStatus
@@ -38,19 +39,39 @@ class Progress:
         self._state = state
         self._paths = ExperimentPaths(folder)
         self._metric, self._mode = metric, mode
+        self._store = FileStore(self._paths)
+        self._status = TuningStatus([metric])
+        self._num_events = 0
 
     def __call__(self) -> str:
         try:
             self._objects.download_missing(
                 self._state, self._paths.dir, include=lambda name: name.startswith("journal/")
             )
-            status = TuningStatus([self._metric], FileStore(self._paths).read())
-        except CloudtuneError as error:  # not there yet, or not readable at this moment
+            for event in self._store.read(self._num_events):
+                self._status.observe(event)
+                self._num_events += 1
+        except (CloudtuneError, OSError) as error:  # not there yet, or not readable at this moment
             logger.debug("No results now: %s", error)
             return ""
-        best = status.best(self._metric, self._mode)
-        text = f"{status.num_trials_started} trials, {status.num_reports} reports"
+        best = self._status.best(self._metric, self._mode)
+        text = f"{self._status.num_trials_started} trials, {self._status.num_reports} reports"
         return text if best is None else f"{text}, best {self._metric} {best.value:.4g} (trial {best.trial_id})"
+
+
+def end_of(objects: S3Objects, state: S3Uri) -> ExperimentEnded | None:
+    """The event that ended the experiment whose state is in S3; None if it can be continued.
+
+    Raises:
+        StoreError: Its last event cannot be read.
+    """
+    segments = sorted(objects.list(state / "journal"), key=lambda item: item.uri.key)
+    for segment in reversed(segments):
+        lines = objects.get(segment.uri).splitlines()
+        if lines:
+            last = decode(lines[-1], str(segment.uri))
+            return last if isinstance(last, ExperimentEnded) else None
+    return None
 
 
 def follow_job(

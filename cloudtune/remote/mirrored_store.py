@@ -172,25 +172,33 @@ class MirroredStore:
         Raises:
             AwsError: S3 refuses, or has not answered for minutes.
         """
-        marker = self._paths.dir / _RESTORING
-        if any(self._paths.journal.glob("*.jsonl")) and not marker.exists():
+        if any(self._paths.journal.glob("*.jsonl")) and not self._restoring.exists():
             return
-        write_atomic(marker, "")
-        retry = Retry(self._clock, _RESTORE_WAITS, on_wait=_tell_of_wait)
-        fetched = retry.call(self._fetch)
-        marker.unlink()
+        fetched = self._fetch()
         if fetched:
             logger.info("Restored %d files of %s from %s.", len(fetched), self._paths.name, self._state)
 
+    @property
+    def _restoring(self) -> Path:
+        return self._paths.dir / _RESTORING
+
     def _fetch(self) -> list[Path]:
-        fetched = self._objects.download_missing(
+        """What S3 has and this machine, which has nothing else, lacks."""
+        write_atomic(self._restoring, "")
+        retry = Retry(self._clock, _RESTORE_WAITS, on_wait=_tell_of_wait)
+        fetched = retry.call(self._download)
+        self._restoring.unlink()
+        for path in (self._paths.metadata, *self._paths.journal.glob("*.jsonl")):
+            if path.exists():  # fetched now, or before an earlier attempt was cut short
+                self._uploaded[path] = _version(path)
+        return fetched
+
+    def _download(self) -> list[Path]:
+        return self._objects.download_missing(
             self._state,
             self._paths.dir,
             include=lambda name: name == self._paths.metadata.name or _is_segment(name),
         )
-        for path in fetched:
-            self._uploaded[path] = _version(path)
-        return fetched
 
     def _fetch_rest(self) -> bool:
         """Fetches what an earlier session, refused from now on, has written while this machine restored; whether

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,19 +14,20 @@ from cloudtune import names
 from cloudtune.aws.code_archive import CodeArchive, upload_code
 from cloudtune.aws.cost import highest_cost
 from cloudtune.aws.job_status import JobState, JobStatus
+from cloudtune.aws.mirror import INDEX_FILENAME
 from cloudtune.aws.objects import S3Objects
 from cloudtune.aws.submission import SubmissionState
 from cloudtune.aws.training_jobs import TrainingJobs
 from cloudtune.aws.training_request import create_training_job_request, validate_request
 from cloudtune.clock import WallClock
-from cloudtune.errors import AwsError, JobFailed, SpecError
+from cloudtune.errors import AwsError, CloudtuneError, JobFailed, ResourceNotFound, SpecError
 from cloudtune.job_spec import TrainingJobSpec
 from cloudtune.paths import S3ExperimentPaths, S3Uri, code_archive
 from cloudtune.remote import job_layout as layout
 from cloudtune.remote.cloud import Cloud, connect
 from cloudtune.remote.estimator_arguments import IMAGE_ARGUMENTS, resource_arguments
 from cloudtune.remote.job_image import choose_image
-from cloudtune.remote.job_view import Progress, follow_job
+from cloudtune.remote.job_view import Progress, end_of, follow_job
 from cloudtune.remote.tuner_package import build_tuner_archive, script_of
 from cloudtune.remote.tuning_job import JobResources, TuningJob, continued_by, tuning_job_spec
 from cloudtune.remote.tuning_metrics import metric_definitions
@@ -125,9 +126,10 @@ class RemoteLauncher:
         self._say_where(cloud, spec)
         upload_code(S3Objects(cloud.session), S3Uri.parse(spec.channels[layout.CODE_CHANNEL]).bucket, archive)
         jobs = TrainingJobs(cloud.session, self._clock)
-        name = self._submit(jobs, spec)
+        state = S3Uri.parse(spec.environment[layout.ENV_STATE_URI])
+        name = self._submit(jobs, spec, lambda: self._refuse_ended(S3Objects(cloud.session), state))
         if wait:
-            self._wait(cloud, jobs, name, S3Uri.parse(spec.environment[layout.ENV_STATE_URI]))
+            self._wait(cloud, jobs, name, state)
 
     # -- the job
 
@@ -136,6 +138,13 @@ class RemoteLauncher:
             raise SpecError(
                 f"Tuner {self.tuner.name} has been run here: its journal would be missing in the job.",
                 "Make a new Tuner, or continue this one with tuner.run().",
+            )
+        folder = self.tuner.paths.dir
+        if any(self.tuner.paths.journal.glob("*.jsonl")) and not (folder / INDEX_FILENAME).exists():
+            raise SpecError(
+                f"An experiment {self.tuner.name} was tuned on this machine, in {folder}: its results would be "
+                "taken for those of the job.",
+                "Choose another tuner_name, continue that one with tuner.run(), or move its folder away.",
             )
 
     def _spec(self, cloud: Cloud, archive: CodeArchive) -> TrainingJobSpec:
@@ -185,8 +194,18 @@ class RemoteLauncher:
         cloud.session.check_bucket(self._s3_path.bucket)
         return S3ExperimentPaths(self._s3_path / self.tuner.name)
 
-    def _submit(self, jobs: TrainingJobs, spec: TrainingJobSpec) -> str:
-        """Name of the job. One that exists is adopted; if it has ended too early, another one follows it."""
+    def _refuse_ended(self, objects: S3Objects, state: S3Uri) -> None:
+        """Another job could only say the same again, for money."""
+        ended = end_of(objects, state)
+        if ended is not None:
+            raise SpecError(
+                f"The experiment {self.tuner.name} is over: {ended.error or ended.reason}.",
+                f"For another one choose another tuner_name. What there is: {self._how_to_load(state)}",
+            )
+
+    def _submit(self, jobs: TrainingJobs, spec: TrainingJobSpec, refuse_ended: Callable[[], None]) -> str:
+        """Name of the job. One that exists is adopted; if it has ended too early, another one follows it, unless
+        ``refuse_ended`` raises."""
         wanted = spec
         for number in range(2, _MAX_JOBS + 2):
             submission = jobs.submit_all([wanted], on_message=self._say)[0]
@@ -198,6 +217,8 @@ class RemoteLauncher:
                 self._say(f"Job {wanted.name} {'was there already' if existed else 'submitted'}.")
                 return wanted.name
             wanted = continued_by(spec, number)
+            if not _is_there(jobs, wanted.name):
+                refuse_ended()
         raise JobFailed(
             f"{_MAX_JOBS} jobs of {spec.name} have ended too early.",
             "Look at their logs; choose another tuner_name.",
@@ -213,7 +234,7 @@ class RemoteLauncher:
             progress = Progress(S3Objects(cloud.session), state, Path(folder), metric, mode)
             try:
                 status = follow_job(jobs, name, progress, self._clock, interval_s, self._console)
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, CloudtuneError):  # credentials that expire overnight, for instance
                 self._say(f"The job {name} goes on; results so far: {self._how_to_load(state)}")
                 raise
         if status.state is not JobState.completed:
@@ -252,6 +273,14 @@ class RemoteLauncher:
             )
         spot = " (spot)" if spec.spot else ""
         self._say(f"Tuning {self.tuner.name} on {spec.instance_type}{spot}: {highest_cost([spec])}.")
+
+
+def _is_there(jobs: TrainingJobs, name: str) -> bool:
+    try:
+        jobs.describe(name)
+    except ResourceNotFound:
+        return False
+    return True
 
 
 def _level(given: int | str | None) -> int:

@@ -76,9 +76,15 @@ def build_tuner_archive(tuner: Tuner, script: Path, dependencies: Sequence[str |
             (script.parent, layout.SCRIPT_FOLDER),
             (snapshot, layout.TUNER_SNAPSHOT),
             (merge_requirements(requirements).encode(), layout.REQUIREMENTS),
-            *((folder, folder.name) for folder in folders),
+            *((folder, _import_name(Path(path))) for folder, path in zip(folders, dependencies, strict=True)),
         ]
     )
+
+
+def _import_name(path: Path) -> str:
+    """A link is imported by its own name, not by that of what it leads to."""
+    name = path.expanduser().absolute().name
+    return path.resolve().name if name == ".." else name
 
 
 def _pickled(tuner: Tuner) -> bytes:

@@ -38,7 +38,8 @@ class JobResources:
         environment: Added to the job's.
         subnets, security_group_ids: To run in a VPC.
         volume_kms_key: Encrypts the disk.
-        checkpoint_s3_uri: Overrides where the platform keeps the trials' checkpoints.
+        checkpoint_s3_uri: Overrides where the platform keeps the trials' checkpoints: below it, each experiment
+            has a folder of its own, since trials of all experiments have the same numbers.
     """
 
     instance_type: str
@@ -114,7 +115,7 @@ def tuning_job_spec(job: TuningJob, resources: JobResources, region: str) -> Tra
         max_wait_s=resources.max_wait_s,
         spot=resources.spot,
         keep_alive_s=resources.keep_alive_s,
-        checkpoint_s3_uri=resources.checkpoint_s3_uri or str(job.where.checkpoints),
+        checkpoint_s3_uri=_checkpoints_of(job, resources),
         checkpoint_local_path=layout.CHECKPOINTS_PATH,
         channels={layout.CODE_CHANNEL: str(job.code)},
         tags={"cloudtune-experiment": job.name, **resources.tags},
@@ -123,6 +124,12 @@ def tuning_job_spec(job: TuningJob, resources: JobResources, region: str) -> Tra
         security_group_ids=tuple(resources.security_group_ids),
         volume_kms_key=resources.volume_kms_key,
     )
+
+
+def _checkpoints_of(job: TuningJob, resources: JobResources) -> str:
+    if resources.checkpoint_s3_uri is None:
+        return str(job.where.checkpoints)
+    return str(S3ExperimentPaths(S3Uri.parse(resources.checkpoint_s3_uri) / job.name).checkpoints)
 
 
 def continued_by(spec: TrainingJobSpec, number: int) -> TrainingJobSpec:

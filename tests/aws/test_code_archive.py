@@ -198,3 +198,14 @@ def test_a_name_that_is_no_text_is_left_out_and_can_be_told(tmp_path: Path) -> N
     archive = build_archive([(tmp_path, "")])
     assert names(archive) == ["a.py"]
     assert archive.skipped == (r"'\udcff.py'",)
+
+
+def test_folders_that_are_all_linked_with_each_other(tmp_path: Path) -> None:
+    names = [f"f{number:02}" for number in range(12)]
+    for name in names:
+        (tmp_path / name).mkdir()
+        for other in names:
+            if other != name:
+                (tmp_path / name / other).symlink_to(Path("..", other))
+    with pytest.raises(SpecError, match="more than 5000 folders, links among them"):
+        build_archive([(tmp_path, "")])

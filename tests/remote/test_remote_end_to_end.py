@@ -21,7 +21,7 @@ from cloudtune.backend import LocalBackend
 from cloudtune.clock import WallClock
 from cloudtune.config_space import uniform
 from cloudtune.emulator import SageMakerEmulator
-from cloudtune.errors import JobFailed
+from cloudtune.errors import AccessDenied, JobFailed, ResourceNotFound, SpecError
 from cloudtune.experiment import events as ev
 from cloudtune.experiments.experiment_result import ExperimentResult
 from cloudtune.experiments.loading import load_experiment
@@ -196,6 +196,26 @@ def test_a_failure_comes_back_with_reason_and_log(
         RemoteLauncher(tuner, **OPTIONS).run()
     assert "max_failures" in str(caught.value)
     assert "error: failing: " in jobs().describe("failing").failure_reason
+    again = make_tuner("failing", 3, script=script, max_failures=0)
+    with pytest.raises(SpecError, match=r"failing is over: .*failed"):
+        RemoteLauncher(again, **OPTIONS).run()
+    with pytest.raises(ResourceNotFound):
+        jobs().describe("failing-r2")  # nothing is paid for hearing it again
+
+
+def test_what_ends_the_waiting_does_not_end_the_job(
+    aws: SageMakerEmulator, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Credentials of a laptop expire while the job goes on."""
+
+    def expired(*_: object) -> None:
+        raise AccessDenied("Cannot describe training job: ExpiredToken", "Log in again.")
+
+    monkeypatch.setattr(remote_launcher, "follow_job", expired)
+    with pytest.raises(AccessDenied, match="ExpiredToken"):
+        RemoteLauncher(make_tuner("overnight", 1), **OPTIONS).run()
+    assert "The job overnight goes on; results so far: load_experiment('overnight')" in capfd.readouterr().err
+    eventually(lambda: jobs().describe("overnight").state is JobState.completed)
 
 
 def test_the_main_script_of_a_user(aws: SageMakerEmulator, tmp_path: Path) -> None:

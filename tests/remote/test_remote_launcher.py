@@ -15,20 +15,25 @@ import dill
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from remote_rig import SCRIPTS
+from remote_rig import SCRIPTS, reported, started
 
 from cloudtune import Reporter, StoppingCriterion, Tuner
+from cloudtune.aws.objects import S3Objects
 from cloudtune.backend import LocalBackend
 from cloudtune.config_space import choice, loguniform, randint, uniform
 from cloudtune.errors import SnapshotError, SpecError
+from cloudtune.experiment.events import ExperimentEnded
 from cloudtune.job_spec import TrainingJobSpec
 from cloudtune.optimizer.baselines import ASHA, RandomSearch
+from cloudtune.paths import S3ExperimentPaths, S3Uri
 from cloudtune.remote import RemoteLauncher
 from cloudtune.remote.estimator_arguments import resource_arguments
 from cloudtune.remote.job_image import choose_image, python_of
+from cloudtune.remote.job_view import Progress, end_of
 from cloudtune.remote.tuner_package import build_tuner_archive, script_of
-from cloudtune.remote.tuning_job import continued_by
+from cloudtune.remote.tuning_job import JobResources, TuningJob, continued_by, tuning_job_spec
 from cloudtune.remote.tuning_metrics import MAX_DEFINITIONS, metric_definitions
+from cloudtune.stores.lines import encode_lines
 from cloudtune.tuner_callback import TunerCallback
 
 SCRIPT = SCRIPTS / "train_height" / "train_height.py"
@@ -238,3 +243,57 @@ def test_further_jobs_have_legal_names_of_their_own() -> None:
     assert len(names) == 6
     assert all(len(name) <= 63 for name in names)
     assert continued_by(spec, 2).checkpoint_s3_uri == spec.checkpoint_s3_uri
+
+
+def test_checkpoints_of_experiments_are_apart() -> None:
+    """Trial 0 of one must not go on from trial 0 of another, whatever folder the user names."""
+    resources = JobResources("ml.c5.xlarge", "role", "image", checkpoint_s3_uri="s3://bucket/cloudtune/")
+    found = {}
+    for name in ("one", "two"):
+        where = S3ExperimentPaths.of("bucket", name)
+        job = TuningJob(name, name, where, S3Uri("bucket", "code"), ["run.py"], {}, None, 1)
+        found[name] = tuning_job_spec(job, resources, "us-east-1").checkpoint_s3_uri
+        assert found[name] == str(where.checkpoints), "never what holds the state"
+    assert found["one"] != found["two"]
+
+
+def test_a_dependency_that_is_a_link_keeps_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "helpers-1.2").mkdir()
+    (tmp_path / "helpers-1.2" / "__init__.py").write_text("")
+    (tmp_path / "helpers").symlink_to("helpers-1.2")
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    archive = build_tuner_archive(make_tuner(), SCRIPT, ["../helpers"])
+    assert "helpers/__init__.py" in {name for name, _ in archive.listing}
+    (tmp_path / "__init__.py").write_text("")
+    archive = build_tuner_archive(make_tuner(), SCRIPT, [".."])
+    assert f"{tmp_path.name}/__init__.py" in {name for name, _ in archive.listing}
+
+
+def test_what_was_tuned_here_is_not_launched_under_the_same_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """load_experiment would show the old results as those of the job."""
+    monkeypatch.setenv("CLOUDTUNE_FOLDER", str(tmp_path))
+    make_tuner(tuner_name="mine", suffix_tuner_name=False).run()
+    with pytest.raises(SpecError, match="was tuned on this machine"):
+        RemoteLauncher(make_tuner(tuner_name="mine", suffix_tuner_name=False)).run()
+
+
+def test_the_end_of_an_experiment_in_s3_is_found(objects: S3Objects, state: S3Uri) -> None:
+    assert end_of(objects, state) is None
+    end = ExperimentEnded(1e9, 3.0, "max_failures", "too many trials failed")
+    objects.put(state / "journal/00000000.jsonl", b"".join(encode_lines([started(0)])))
+    assert end_of(objects, state) is None
+    objects.put(state / "journal/00000001.jsonl", b"".join(encode_lines([reported(0, 0), end])))
+    objects.put(state / "journal/00000002.jsonl", b"")
+    assert end_of(objects, state) == end
+
+
+def test_progress_reads_each_event_once(objects: S3Objects, state: S3Uri, tmp_path: Path) -> None:
+    progress = Progress(objects, state, tmp_path, "loss", "min")
+    assert progress() == "0 trials, 0 reports"
+    events = [started(0), *(reported(0, seq, loss=5.0 - seq) for seq in range(4))]
+    for count, best in ((2, 5), (4, 3), (5, 2)):
+        objects.put(state / "journal/00000000.jsonl", b"".join(encode_lines(events[:count])))
+        assert progress() == f"1 trials, {count - 1} reports, best loss {best} (trial 0)"
