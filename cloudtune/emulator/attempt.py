@@ -83,6 +83,11 @@ class _Exited:
     instance: Instance
 
 
+@dataclass(frozen=True)
+class _LostInput:
+    reason: str
+
+
 class Attempt:
     """Runs the job once, on all its hosts. :meth:`run` belongs to one thread; the other methods may be called from
     any.
@@ -100,10 +105,11 @@ class Attempt:
         # A name may be used again while its last job is still being cleaned up.
         self._name = f"{job.name}-{number}-{secrets.token_hex(4)}"
         self._folder = JobFolder(site.folder / job.region / self._name)
-        self._inbox: queue.SimpleQueue[_Request | _Exited] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[_Request | _Exited | _LostInput] = queue.SimpleQueue()
         self._began = site.clock.now()
         self._training_began = math.inf
         self._cause: Cause | None = None
+        self._lost_input: str | None = None
         self._with_notice = True
         self._kill_at = math.inf
         self._metrics = MetricExtractor(job.request["AlgorithmSpecification"].get("MetricDefinitions", []))
@@ -168,9 +174,11 @@ class Attempt:
         try:
             if self._is_isolated:
                 network = self._start_network()
+            joined = None if network is None else network.leader
             for instance in self._instances:
-                name = f"{self._name}:{instance.host.name}"
-                instance.start(program, name, network and network.leader, self._ended)
+                instance.start(
+                    program, f"{self._name}:{instance.host.name}", joined, self._ended, self._lose_input
+                )
             self._training_began = self._site.clock.now()
             self._job.enter(Phase.training)
             for instance in self._instances:
@@ -193,6 +201,9 @@ class Attempt:
         command = site.isolation.network_command() or []
         return Container.start(command, {}, f"{self._name}:network", site.isolation.first_process, site.keeper)
 
+    def _lose_input(self, reason: str) -> None:
+        self._inbox.put(_LostInput(reason))
+
     def _ended(self, instance: Instance) -> None:
         self._inbox.put(_Exited(instance))
 
@@ -208,6 +219,10 @@ class Attempt:
                 continue
             if isinstance(message, _Request):
                 self._act(message)
+                continue
+            if isinstance(message, _LostInput):
+                self._lost_input = self._lost_input or message.reason
+                self._kill()
                 continue
             running -= 1
             code = message.instance.end()
@@ -309,6 +324,9 @@ class Attempt:
             if cause is Cause.interrupted:
                 self._job.enter(Phase.interrupted)
             return cause is Cause.interrupted
+        if cause is None and self._lost_input is not None:
+            self._fail(f"ClientError: Data download failed: {self._lost_input}")
+            return False
         if cause is None and failed is not None:
             self._fail(failed.reason())
             return False

@@ -29,35 +29,69 @@ class Part:
     path: str
 
 
-def download_channels(
-    folder: JobFolder, request: JsonObject, hosts: Sequence[Host], host: Host, store: ObjectStore
-) -> None:
-    """Copies each channel, or the share of ``host`` in it, to ``/opt/ml/input/data/{channel}``.
+@dataclass(frozen=True)
+class Channel:
+    """One channel as one host sees it.
 
-    Raises:
-        StoreFailed: There is nothing, or it cannot be had.
+    Args:
+        name: Its folder.
+        mode: ``File``, ``FastFile`` or ``Pipe``.
+        parts: All of its objects.
+        shard: Position of the host among those that share the objects, and their number; (0, 1): it sees all.
+        seed: Of the order of the objects; None: as they are.
+        is_gzip: Whether a pipe delivers them unpacked.
     """
-    protected = []
+
+    name: str
+    mode: str
+    parts: Sequence[Part]
+    shard: tuple[int, int]
+    seed: int | None
+    is_gzip: bool
+
+    def share(self, epoch: int = 0) -> list[Part]:
+        """What the host sees in that pass over the data."""
+        parts = list(self.parts)
+        if self.seed is not None:
+            random.Random(f"{self.seed}:{epoch}").shuffle(parts)
+        position, count = self.shard
+        return parts[position::count]
+
+
+def channels_of(request: JsonObject, hosts: Sequence[Host], host: Host, store: ObjectStore) -> list[Channel]:
+    """The channels of a job on one of its hosts. Raises StoreFailed where one has no data."""
+    found = []
     for channel in request.get("InputDataConfig", []):
         source = channel["DataSource"]["S3DataSource"]
         groups = source.get("InstanceGroupNames")
         readers = [reader for reader in hosts if not groups or reader.group in groups]
         if host not in readers:
             continue
-        name = channel["ChannelName"]
-        target = folder.ml / "input" / "data" / name
-        target.mkdir()
         parts = channel_parts(store, source)
         if not parts:
             raise StoreFailed(f'no S3 objects found under S3 URL "{source["S3Uri"]}" given in input data source')
-        if "ShuffleConfig" in channel:
-            random.Random(channel["ShuffleConfig"]["Seed"]).shuffle(parts)
-        if source.get("S3DataDistributionType") == "ShardedByS3Key":
-            parts = parts[readers.index(host) :: len(readers)]
-        download(store, parts, target)
-        if channel.get("InputMode", request["AlgorithmSpecification"]["TrainingInputMode"]) == "FastFile":
-            protected.append(f"{ML_ROOT}/input/data/{name}")
-    folder.protect(protected)
+        is_sharded = source.get("S3DataDistributionType") == "ShardedByS3Key"
+        found.append(
+            Channel(
+                name=channel["ChannelName"],
+                mode=channel.get("InputMode", request["AlgorithmSpecification"]["TrainingInputMode"]),
+                parts=parts,
+                shard=(readers.index(host), len(readers)) if is_sharded else (0, 1),
+                seed=channel.get("ShuffleConfig", {}).get("Seed"),
+                is_gzip=channel.get("CompressionType", "None") == "Gzip",
+            )
+        )
+    return found
+
+
+def download_channels(folder: JobFolder, channels: Sequence[Channel], store: ObjectStore) -> None:
+    """Copies each channel that is not a pipe to ``/opt/ml/input/data/{channel}``. Raises StoreFailed."""
+    files = [channel for channel in channels if channel.mode != "Pipe"]
+    for channel in files:
+        target = folder.data / channel.name
+        target.mkdir()
+        download(store, channel.share(), target)
+    folder.protect([f"{ML_ROOT}/input/data/{channel.name}" for channel in files if channel.mode == "FastFile"])
 
 
 def channel_parts(store: ObjectStore, source: JsonObject) -> list[Part]:

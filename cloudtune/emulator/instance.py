@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from cloudtune.emulator.channels import download_channels
+from cloudtune.emulator.channel_pipe import ChannelPipe
+from cloudtune.emulator.channels import channels_of, download_channels
 from cloudtune.emulator.checkpoint_sync import CheckpointSync
 from cloudtune.emulator.hosts import Host, hosts_file, resource_configuration
 from cloudtune.emulator.instance_shares import Share, confined
@@ -38,6 +39,7 @@ class Instance:
         self._container: Container | None = None
         self._shipper: LogShipper | None = None
         self._sync: CheckpointSync | None = None
+        self._pipes: list[ChannelPipe] = []
 
     def prepare(self, hosts: Sequence[Host], addresses: Sequence[str]) -> None:
         """Makes the files below ``/opt/ml``, inputs and earlier checkpoints among them.
@@ -53,7 +55,11 @@ class Instance:
         self.folder.create(self.host.name, hosts_file(hosts, addresses))
         parameters = {key: relocated(text, self._root) for key, text in request.get("HyperParameters", {}).items()}
         write_configuration(self.folder, request, parameters, resource_configuration(hosts, self.host))
-        download_channels(self.folder, request, hosts, self.host, site.store)
+        channels = channels_of(request, hosts, self.host, site.store)
+        download_channels(self.folder, channels, site.store)
+        self._pipes = [
+            ChannelPipe(self.folder.data, channel, site.store) for channel in channels if channel.mode == "Pipe"
+        ]
         relocate_drivers(self.folder, self._root)
         if "CheckpointConfig" in request:
             self._sync = CheckpointSync(
@@ -67,7 +73,12 @@ class Instance:
             self._sync.restore()
 
     def start(
-        self, program: Sequence[str], name: str, network: int | None, on_end: Callable[[Instance], None]
+        self,
+        program: Sequence[str],
+        name: str,
+        network: int | None,
+        on_end: Callable[[Instance], None],
+        on_lost_input: Callable[[str], None],
     ) -> None:
         """Runs ``program`` in a container.
 
@@ -76,6 +87,7 @@ class Instance:
             name: Of this instance, unique in this emulator.
             network: See :meth:`cloudtune.emulator.isolation.Isolation.command`.
             on_end: Called once, from another thread, when it has ended.
+            on_lost_input: Called, from another thread, with the reason when a channel cannot be read any more.
 
         Raises:
             SetupFailed: There is no container.
@@ -85,6 +97,8 @@ class Instance:
         environment = job_environment(
             self._job, self.host, self.folder, site.isolation, executables, site.endpoint_url
         )
+        for pipe in self._pipes:
+            pipe.start(lambda error: on_lost_input(str(error)))
         self._share = share = site.shares.take(str(self.folder.root), self.host.instance_type)
         with confined(share.cpus):
             self._container = Container.start(
@@ -118,13 +132,15 @@ class Instance:
 
     def end(self) -> int:
         """Ends what is left, ships the rest of the output, and returns the exit code. May be called twice."""
+        code = 0
+        if self._container is not None:
+            code = self._container.reap()
+            if self._shipper is not None:
+                self._shipper.finish()
+            self._container.close()
+        for pipe in self._pipes:
+            pipe.end()
         self._site.shares.give_back(str(self.folder.root))
-        if self._container is None:
-            return 0
-        code = self._container.reap()
-        if self._shipper is not None:
-            self._shipper.finish()
-        self._container.close()
         return code
 
     def end_sync(self, complete: bool) -> None:

@@ -149,10 +149,10 @@ def relocated(text: str, root: str) -> str:
 
 
 def relocate_drivers(folder: JobFolder, root: str) -> None:
-    """Tells the drivers of SageMaker's SDK v3, which know no other place than ``/opt/ml``, the job's own folder."""
+    """Tells the drivers of SageMaker's SDK v3, which know no place but ``/opt/ml``, the job's own folder."""
     if root == ML_ROOT:
         return
-    for path in sorted((folder.ml / "input" / "data" / _DRIVERS).rglob("*")):
+    for path in sorted((folder.data / _DRIVERS).rglob("*")):
         if path.suffix in _DRIVER_TEXTS and path.is_file():
             text = path.read_bytes().decode("utf-8", errors="surrogateescape")
             path.write_bytes(relocated(text, root).encode("utf-8", errors="surrogateescape"))

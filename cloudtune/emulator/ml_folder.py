@@ -38,6 +38,10 @@ class JobFolder:
         return self.root / "venv"
 
     @property
+    def data(self) -> Path:
+        return self.ml / "input" / "data"
+
+    @property
     def failure(self) -> Path:
         return self.ml / "output" / "failure"
 

@@ -14,7 +14,9 @@ def check_supported(request: JsonObject) -> None:
     for cluster in preferences(request):
         count = sum(instances for _, instances in cluster)
         if not 1 <= count <= MAX_HOSTS:
-            raise invalid(f"The emulator runs jobs of 1 to {MAX_HOSTS} instances, not of {count}.")
+            raise invalid(
+                f"The emulator runs jobs of 1 to {MAX_HOSTS} instances, not of {count}.", rule="emulator.hosts"
+            )
     for channel in request.get("InputDataConfig", []):
         _check_channel(channel, request["AlgorithmSpecification"]["TrainingInputMode"])
 
@@ -23,15 +25,23 @@ def _check_channel(channel: JsonObject, mode: str) -> None:
     name = channel["ChannelName"]
     source = channel["DataSource"].get("S3DataSource")
     if source is None:
-        raise invalid(f"Channel {name!r}: the emulator reads S3 data sources only, no file systems.")
+        raise invalid(
+            f"Channel {name!r}: the emulator reads S3 data sources only, no file systems.",
+            rule="emulator.file-systems",
+        )
     if source["S3DataType"] not in ("S3Prefix", "ManifestFile"):
         raise invalid(
             f"Channel {name!r}: the emulator reads the data types S3Prefix and ManifestFile, "
-            f"not {source['S3DataType']}."
+            f"not {source['S3DataType']}.",
+            rule="emulator.data-types",
         )
-    if channel.get("InputMode", mode) == "Pipe":
-        raise invalid(f"Channel {name!r}: the emulator supports the input modes File and FastFile, not Pipe.")
-    if channel.get("CompressionType", "None") != "None":
-        raise invalid(f"Channel {name!r}: CompressionType is used only in Pipe input mode; leave it unset.")
+    if channel.get("CompressionType", "None") != "None" and channel.get("InputMode", mode) != "Pipe":
+        raise invalid(
+            f"Channel {name!r}: CompressionType is used only in Pipe input mode; leave it unset.",
+            rule="emulator.compression",
+        )
     if channel.get("RecordWrapperType", "None") != "None":
-        raise invalid(f"Channel {name!r}: the emulator does not wrap records; leave RecordWrapperType unset.")
+        raise invalid(
+            f"Channel {name!r}: the emulator does not wrap records; leave RecordWrapperType unset.",
+            rule="emulator.records",
+        )
