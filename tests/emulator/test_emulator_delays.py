@@ -94,13 +94,16 @@ def test_an_interrupted_job_waits_for_new_instances() -> None:
     assert rig.fleet.take_ready(2) == [job, later]
     for phase in (Phase.downloading, Phase.training, Phase.interrupted, Phase.starting):
         job.enter(phase)
+    newer = rig.create("newer")
     rig.fleet.relaunch(job)
     rig.later(0.0)
-    rig.later(399.0)
-    newest = rig.create("newest")
-    assert rig.fleet.take_ready(2) == []
     rig.later(100.0)
-    assert rig.fleet.take_ready(2) == [job, newest]
+    assert rig.fleet.launching() == [job, newer]
+    assert rig.fleet.take_ready(1) == [newer]
+    newest = rig.create("newest")
+    rig.later(300.0)
+    assert rig.fleet.take_ready(1) == [job]  # before the newest, which was ready first
+    assert rig.fleet.take_ready(1) == [newest]
     assert job.attempt == 1
 
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudtune.emulator import SageMakerEmulator
-from cloudtune.emulator.faults.kinds import CapacityError, Limits
-from cloudtune.emulator.job_states import Phase
+from cloudtune.emulator.faults.kinds import CapacityError
+from cloudtune.emulator.job_states import JobStatus, Phase
 from cloudtune.emulator.quotas import QuotaKind, Quotas
 from cloudtune.emulator.service_error import ServiceError
 from cloudtune.errors import SpecError
@@ -124,10 +124,12 @@ def test_limits_that_are_none_are_refused() -> None:
 
 
 def test_without_capacity_for_one_instance_none_is_launched() -> None:
-    rig = FleetRig(CapacityError(limits=Limits(times=1)))
-    job = rig.create("job", count=3)
-    assert job.describe()["FailureReason"].startswith("CapacityError: Unable to provision requested ML compute")
-    assert rig.used("on_demand") == 0
+    rig = FleetRig(CapacityError(probability=0.3))
+    large = [rig.create(f"large-{number}", count=20) for number in range(20)]
+    small = [rig.create(f"small-{number}") for number in range(20)]
+    failed = [sum(job.status is JobStatus.failed for job in jobs) for jobs in (large, small)]
+    assert failed[0] == 20 > failed[1]  # 0.7 ** 20 is less than a thousandth
+    assert rig.used("on_demand") == 20 - failed[1]
 
 
 @settings(max_examples=60)
