@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import logging
+import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -71,3 +73,20 @@ def test_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
         0, 3, 130, 2,
     ]  # fmt: skip
     assert capsys.readouterr().err == "Interrupted.\nerror: No.\n  -> Say yes.\n"
+
+
+@pytest.mark.parametrize(
+    "call", ["hpo_main_local import main as run", "launch_remote_local import launch_remote as run"]
+)
+def test_a_script_of_syne_tune_fails_when_its_study_does(call: str, tmp_path: Path) -> None:
+    """It does not look at what the call returns; a job of it would be Completed."""
+    entry = "__file__, " if "remote" in call else ""
+    script = tmp_path / "hpo_main.py"
+    script.write_text(
+        f"from cloudtune.experiments.launchers.{call}\n"
+        "from cloudtune.experiments.benchmark_definitions import real_benchmark_definitions\n"
+        "from cloudtune.experiments.default_baselines import methods\n"
+        f"run({entry}methods, real_benchmark_definitions)\n"
+    )
+    done = subprocess.run([sys.executable, script, "--method", "XX"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and done.stderr.startswith("error: --method XX")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from launcher_helpers import CODE, ENTRY_POINT, WHERE, benchmark_of, study_of, write_script
 
+from cloudtune.aws.code_archive import CodeArchive
 from cloudtune.aws.training_request import create_training_job_request, validate_request
 from cloudtune.errors import SpecError
 from cloudtune.experiments.benchmark_definitions import real_benchmark_definitions
@@ -122,7 +123,7 @@ def test_requests_are_legal_and_say_which_experiment_they_are() -> None:
         assert request["Environment"]["CLOUDTUNE_STATE_URI"].startswith(prefix)
 
 
-def files_of(archive: planning.CodeArchive) -> dict[str, bytes]:
+def files_of(archive: CodeArchive) -> dict[str, bytes]:
     with tarfile.open(fileobj=io.BytesIO(archive.data)) as tar:
         return {m.name: (tar.extractfile(m) or io.BytesIO()).read() for m in tar.getmembers() if m.isfile()}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from cloudtune.errors import CloudtuneError, StoreError
 
@@ -37,6 +37,19 @@ def run_command(command: Callable[[], int | None]) -> int:
         hint = "\n  -> Check that path, its permissions and the free space." if error.filename else ""
         print(f"error: {error}{hint}", file=sys.stderr)
         return StoreError.exit_code
+    return code
+
+
+def run_program(command: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None) -> int:
+    """:func:`run_command` of ``command(argv)``. Without ``argv``, the process's arguments are meant, and a failure
+    ends the process: scripts written for Syne Tune do not look at what their last call returns.
+
+    Raises:
+        SystemExit: Without ``argv``, for an exit code other than 0.
+    """
+    code = run_command(lambda: command(list(sys.argv[1:] if argv is None else argv)))
+    if code and argv is None:
+        sys.exit(code)
     return code
 
 

@@ -20,7 +20,7 @@ from cloudtune.errors import SpecError, TuningFailed
 from cloudtune.experiments.baselines import MethodArguments, Methods
 from cloudtune.experiments.benchmark_definitions import RealBenchmarkDefinition
 from cloudtune.experiments.launchers import arguments as cli
-from cloudtune.experiments.launchers.command_line import configure_logging, run_command
+from cloudtune.experiments.launchers.command_line import configure_logging, run_program
 from cloudtune.experiments.launchers.study_binding import StudyBinding, settings_of
 from cloudtune.experiments.launchers.study_end import conclude
 from cloudtune.experiments.launchers.study_record import open_study, require_writable_root
@@ -67,10 +67,11 @@ def main(
         argv: Default: the process's.
 
     Returns:
-        The exit code.
+        The exit code; without ``argv``, one other than 0 ends the process.
     """
-    argv = list(sys.argv[1:] if argv is None else argv)
-    return run_command(lambda: _run_all(methods, benchmark_definitions, extra_args, map_method_args, argv))
+    return run_program(
+        lambda argv: _run_all(methods, benchmark_definitions, extra_args, map_method_args, argv), argv
+    )
 
 
 def _run_all(

@@ -23,7 +23,7 @@ from cloudtune.errors import CloudtuneError, NotFound, SpecError
 from cloudtune.experiments.baselines import Methods
 from cloudtune.experiments.launchers import arguments as cli
 from cloudtune.experiments.launchers import launch_plan as planning
-from cloudtune.experiments.launchers.command_line import configure_logging, run_command
+from cloudtune.experiments.launchers.command_line import configure_logging, run_program
 from cloudtune.experiments.launchers.dry_run import describe
 from cloudtune.experiments.launchers.hpo_main_local import (
     BenchmarkDefinitions,
@@ -76,11 +76,10 @@ def launch_remote(
         argv: Default: the process's.
 
     Returns:
-        The exit code.
+        The exit code; without ``argv``, one other than 0 ends the process.
     """
-    argv = list(sys.argv[1:] if argv is None else argv)
 
-    def command() -> int:
+    def command(argv: Sequence[str]) -> int:
         definitions = benchmark_definitions()
         parser, extra = launch_parser(extra_args, methods, definitions)
         arguments = parser.parse_args(argv)
@@ -108,7 +107,7 @@ def launch_remote(
             if record is not None and not record.continued and not launcher.submitting:
                 record.done()  # nothing was begun
 
-    return run_command(command)
+    return run_program(command, argv)
 
 
 class _Launcher:
