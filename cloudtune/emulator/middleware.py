@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote
 from xml.sax.saxutils import escape
 
+from botocore.model import OperationNotFoundError
 from moto.backend_index import backend_url_patterns
 from moto.backends import list_of_moto_modules
 from moto.moto_server.werkzeug_app import SIGNING_ALIASES
@@ -36,6 +37,7 @@ Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 _SAGEMAKER = "SageMaker"
 _FILTER_LOGS = "Logs_20140328.FilterLogEvents"
 _JSON = "application/x-amz-json-1.1"
+_CBOR = "rpc-v2-cbor"
 _FORM = "application/x-www-form-urlencoded"
 _OWN_PAGES = "/_emulator/"
 _XML_SERVICES = ("", "s3", "route53", "cloudfront", "iam", "sts", "ec2")
@@ -150,7 +152,7 @@ class Middleware:
 
         try:
             answer = self._moto(environ, remember)
-        except NotImplementedError as error:
+        except (NotImplementedError, OperationNotFoundError) as error:
             return _respond_error(environ, start_response, ServiceError(_UNKNOWN, str(error)))
         except Exception as error:  # noqa: BLE001 - whatever moto stumbles over, the client gets an error it can read
             _log.exception("%s %s", environ.get("REQUEST_METHOD"), environ.get("PATH_INFO"))
@@ -158,7 +160,8 @@ class Middleware:
         status, headers = started[0]
         if int(status[:3]) >= 400 and _content_type(headers).startswith("text/html"):
             content = b"".join(answer)
-            if content[:14].lower().startswith((b"<!doctype html", b"<html")):
+            nothing = not content and service not in ("", "s3")  # S3's HEAD has no body
+            if nothing or content[:14].lower().startswith((b"<!doctype html", b"<html")):
                 code = _UNKNOWN if status.startswith(("404", "405")) else _INTERNAL
                 error = ServiceError(code, "The emulator does not know this request.", int(status[:3]))
                 return _respond_error(environ, start_response, error)
@@ -222,7 +225,9 @@ def _read_body(environ: Environ) -> bytes:
     try:
         length = int(environ.get("CONTENT_LENGTH") or 0)
     except ValueError:
-        raise ServiceError("SerializationException", "The Content-Length is no number.") from None
+        raise ServiceError(
+            "SerializationException", "The Content-Length is no number.", rule="operation.length"
+        ) from None
     if length > _MAX_BODY:
         raise _too_large()
     return bytes(environ["wsgi.input"].read(length)) if length > 0 else b""
@@ -265,7 +270,9 @@ def _parse(body: bytes) -> object:
     try:
         return json.loads(body or b"{}")
     except (ValueError, RecursionError):
-        raise ServiceError("SerializationException", "The request is no valid JSON.") from None
+        raise ServiceError(
+            "SerializationException", "The request is no valid JSON.", rule="operation.json"
+        ) from None
 
 
 def _content_type(headers: Headers) -> str:
@@ -280,6 +287,8 @@ def _respond(
         ("Content-Length", str(len(body))),
         ("x-amzn-RequestId", str(uuid.uuid4())),
     ]
+    if content_type == "application/cbor":
+        headers.append(("smithy-protocol", _CBOR))
     if rule:
         headers.append(("x-emulator-rule", rule))
     start_response(f"{status} {_REASONS.get(status, 'Error')}", headers)
@@ -291,6 +300,9 @@ def _respond_error(environ: Environ, start_response: StartResponse, error: Servi
     service = _scope(environ)[1]
     form = environ.get("CONTENT_TYPE", "").startswith(_FORM)
     own = environ.get("PATH_INFO", "").startswith(_OWN_PAGES)
+    if environ.get("HTTP_SMITHY_PROTOCOL") == _CBOR:
+        content = b"\xa2" + b"".join(map(_cbor_text, ("__type", error.code, "message", error.message)))
+        return _respond(environ, start_response, error.status, content, "application/cbor", error.rule)
     if own or "HTTP_X_AMZ_TARGET" in environ or not (form or service in _XML_SERVICES):
         body: JsonObject = {"__type": error.code, "message": error.message}
         return _respond(environ, start_response, error.status, json.dumps(body).encode(), _JSON, error.rule)
@@ -301,3 +313,9 @@ def _respond_error(environ: Environ, start_response: StartResponse, error: Servi
         text = f"<ErrorResponse>{text}</ErrorResponse>"
     body_text = f'<?xml version="1.0"?>{text}'.encode()
     return _respond(environ, start_response, error.status, body_text, "application/xml", error.rule)
+
+
+def _cbor_text(text: str) -> bytes:
+    """A text string of RFC 8949, its length in four bytes."""
+    content = text.encode()
+    return b"\x7a" + len(content).to_bytes(4, "big") + content

@@ -109,6 +109,7 @@ class Quotas:
                     f"with current utilization of {used} Instances and a request delta of {count} Instances. "
                     "Please use AWS Service Quotas to request an increase for this quota. If AWS Service Quotas "
                     "is not available, contact AWS support to request an increase for this quota.",
+                    rule="quota.exceeded",
                 )
         claim = Claim(region, kind, cluster)
         self._claims.append(claim)

@@ -45,7 +45,7 @@ class RequestValidator:
             ServiceError: ``SerializationException`` for a wrong type, ``ValidationException`` for the rest.
         """
         if not isinstance(params, dict):
-            raise ServiceError("SerializationException", "Start of structure or map found where not expected.")
+            raise _wrong_type("Start of structure or map found where not expected.")
         shape = self._model.operation_model(operation).input_shape
         if shape is None:
             return {}
@@ -53,14 +53,19 @@ class RequestValidator:
         errors = list(_violations(shape, found, ""))
         if errors:
             noun = "error" if len(errors) == 1 else "errors"
-            raise invalid(f"{len(errors)} validation {noun} detected: {'; '.join(errors)}")
+            message = f"{len(errors)} validation {noun} detected: {'; '.join(errors)}"
+            raise invalid(message, rule="model.constraint")
         return dict(found)
+
+
+def _wrong_type(message: str) -> ServiceError:
+    return ServiceError("SerializationException", message, rule="model.type")
 
 
 def _convert(shape: Shape, value: Any, depth: int) -> Any:
     """``value`` reduced to what ``shape`` knows, types checked."""
     if depth > _MAX_DEPTH:
-        raise ServiceError("SerializationException", "The request is nested too deeply.")
+        raise _wrong_type("The request is nested too deeply.")
     if isinstance(shape, StructureShape):
         _expect(isinstance(value, dict), shape, value)
         return {
@@ -88,7 +93,7 @@ def _scalar(shape: Shape, value: Any) -> Any:
         try:
             value.encode()
         except UnicodeEncodeError:
-            raise ServiceError("SerializationException", "A string is no valid Unicode.") from None
+            raise _wrong_type("A string is no valid Unicode.") from None
         return value
     if kind == "boolean":
         _expect(isinstance(value, bool), shape, value)
@@ -100,9 +105,7 @@ def _scalar(shape: Shape, value: Any) -> Any:
         _expect(isinstance(value, int if whole else (int, float)) and not isinstance(value, bool), shape, value)
         bits = 31 if kind == "integer" else 63
         if whole and not -(2**bits) <= value < 2**bits:
-            raise ServiceError(
-                "SerializationException", f"{_shown(value)} is out of range for {kind.capitalize()}"
-            )
+            raise _wrong_type(f"{_shown(value)} is out of range for {kind.capitalize()}")
     return value
 
 
@@ -113,7 +116,7 @@ def _expect(right: bool, shape: Shape, value: object) -> None:
         wanted = {"string": "String", "integer": "Integer", "list": "List", "map": "Map"}.get(
             shape.type_name, shape.type_name.capitalize()
         )
-        raise ServiceError("SerializationException", f"{found} can not be converted to {wanted}")
+        raise _wrong_type(f"{found} can not be converted to {wanted}")
 
 
 def _timestamp(shape: Shape, value: Any) -> float:
@@ -123,7 +126,7 @@ def _timestamp(shape: Shape, value: Any) -> float:
     try:
         return parse_time(value)
     except ValueError:
-        raise ServiceError("SerializationException", f"{value!r} can not be converted to Timestamp") from None
+        raise _wrong_type(f"{value!r} can not be converted to Timestamp") from None
 
 
 def parse_time(text: str) -> float:
@@ -201,8 +204,8 @@ def _sentence(value: object, path: str, constraint: str) -> str:
 
 @lru_cache(maxsize=1024)
 def _compiled(pattern: str) -> Any:
-    """The pattern, which is Java's, for Python: a dot is no end of a line of any kind, and the likes of ``\\d`` mean
-    ASCII; flags would take that from Unicode categories as well."""
+    """The pattern, which is Java's, for Python: a dot is no end of a line of any kind, the likes of ``\\d`` are
+    ASCII (but the flag for it would take Unicode from categories as well)."""
     pattern = _DOT.sub(lambda match: match[0] if match[0] != "." else _NO_LINE_END, pattern)
     pattern = pattern.replace(r"\p{Alnum}", "a-zA-Z0-9")
     return regex.compile(pattern, 0 if r"\p{" in pattern else regex.ASCII)

@@ -128,7 +128,8 @@ class WarmPools:
         if job not in self._pools:
             raise invalid(
                 f"The request was rejected because the training job {job.name} has no warm pool that is Available "
-                "or InUse."
+                "or InUse.",
+                rule="update.no-pool",
             )
         pool, now = self._pools[job], self._clock.now()
         pool.until = pool.since + keep_alive_s
