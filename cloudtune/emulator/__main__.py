@@ -13,6 +13,7 @@ from pathlib import Path
 
 from cloudtune import emulator as package
 from cloudtune.emulator import daemon
+from cloudtune.emulator.faults.killing import restart_process
 from cloudtune.emulator.isolation import CHOICES
 from cloudtune.errors import CloudtuneError
 
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.status or options.stop:
             return _background(stop=options.stop)
-        return _serve(options)
+        return _serve(options, sys.argv[1:] if arguments is None else arguments)
     except CloudtuneError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -72,7 +73,7 @@ def _background(stop: bool) -> int:
     return 0
 
 
-def _serve(options: argparse.Namespace) -> int:
+def _serve(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     emulator = package.SageMakerEmulator(
         port=options.port,
         state_dir=options.state,
@@ -84,6 +85,7 @@ def _serve(options: argparse.Namespace) -> int:
         seed=options.seed,
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    emulator.restart = lambda: restart_process(arguments, emulator.port)
     with emulator:
         _announce(emulator, options)
         try:

@@ -27,6 +27,7 @@ from cloudtune.emulator.delays import Delays
 from cloudtune.emulator.engine import Engine
 from cloudtune.emulator.faults import Faults, InterruptRule, Scenario, load_scenario
 from cloudtune.emulator.faults.in_force import InForce
+from cloudtune.emulator.faults.killing import Killer, Restart, check_killable
 from cloudtune.emulator.faults.request_faults import RequestFaults
 from cloudtune.emulator.https_proxy import Authority, ProxyHandler
 from cloudtune.emulator.iam import Roles
@@ -119,6 +120,8 @@ class SageMakerEmulator:
         self._clock = ServiceClock(time_scale)
         #: How long instances take to come and go; how many there may be. Both may be changed at any time.
         self.delays, self.quotas = Delays(), Quotas(self._clock)
+        #: Kills this process and starts another in its place. None: a scenario that wants that is refused.
+        self.restart: Restart | None = None
         #: The account's roles; may be made strict at any time.
         self.roles = Roles()
         self._closing = threading.Lock()
@@ -129,8 +132,9 @@ class SageMakerEmulator:
         """Serves from now on; returns when ready.
 
         Raises:
-            SpecError: The port is taken, or the isolation does not work here.
+            SpecError: The port is taken, the isolation does not work here, or the scenario kills the emulator.
         """
+        check_killable(self._scenario, self.restart)
         BackendDict.reset()
         reset_model_data()
         folder = self._state_dir or Path(tempfile.mkdtemp(prefix="cloudtune-emulator-"))
@@ -146,7 +150,7 @@ class SageMakerEmulator:
         self.isolation = chosen.name
         store, scripts = ObjectStore(ACCOUNT_ID), ScriptFolder(folder / "bin")
         self.audit = AuditLog()
-        self._faults = Faults(self._clock, self.audit, self._scenario, self._seed)
+        self._faults = Faults(self._clock, self.audit)
         self._threads = SharedThreads()
         self._table = JobTable(ACCOUNT_ID, JobContext(self._clock, self.audit))
         self._engine = Engine(
@@ -167,7 +171,9 @@ class SageMakerEmulator:
             self._table,
             self.quotas,
         )
-        self._in_force = InForce(self._faults, self.quotas, self.delays, self._engine.recheck)
+        self._killer = Killer(self._faults, self.restart)
+        self._in_force = InForce(self._faults, self.quotas, self.delays, self._killer, self._engine.recheck)
+        self._in_force.apply(self._scenario, self._seed)
         self._admin = Admin(
             self._table, self._engine, self._faults, self._in_force, self.health, self._close_soon
         )
@@ -195,6 +201,7 @@ class SageMakerEmulator:
         with self._closing:
             if self._server is None or self._closed.is_set():
                 return
+            self._killer.cancel()
             self._server.shutdown()
             self._server.server_close()
             self._engine.close()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from cloudtune.emulator.delays import CALM, REALISTIC, Delays
 from cloudtune.emulator.faults.job_faults import Faults
+from cloudtune.emulator.faults.killing import Killer
 from cloudtune.emulator.faults.scenario import Scenario, load_scenario
 from cloudtune.emulator.quotas import Quotas
 from cloudtune.emulator.service_error import JsonObject
@@ -22,28 +23,39 @@ class InForce:
         faults: Holds the faults.
         quotas: Are limited as the scenario says; the limits from before it come back after it.
         delays: Are drawn as it says.
+        killer: Kills the emulator where it says so.
         recheck: Called after a change: jobs that run look at the faults again.
     """
 
-    def __init__(self, faults: Faults, quotas: Quotas, delays: Delays, recheck: Callable[[], None]) -> None:
+    def __init__(
+        self, faults: Faults, quotas: Quotas, delays: Delays, killer: Killer, recheck: Callable[[], None]
+    ) -> None:
         self._faults = faults
         self._quotas = quotas
         self._delays = delays
+        self._killer = killer
         self._recheck = recheck
         self._lock = threading.Lock()
         self._limits_before: list[tuple[str, str, int]] = []
-        self.apply(faults.scenario, faults.seed)
 
     def apply(self, scenario: Scenario, seed: int) -> None:
-        """Replaces the scenario; its times begin now."""
+        """Replaces the scenario; its times begin now.
+
+        Raises:
+            SpecError: It kills the emulator, which is not alone in this process.
+        """
+        self._killer.check(scenario)
         with self._lock:
             for limit in self._limits_before:
                 self._quotas.set_limit(*limit)
-            self._limits_before = [(name, kind, self._quotas.limit(name, kind)) for name, kind, _ in scenario.quotas]
+            self._limits_before = [
+                (name, kind, self._quotas.limit(name, kind)) for name, kind, _ in scenario.quotas
+            ]
             for limit in scenario.quotas:
                 self._quotas.set_limit(*limit)
             self._delays.use(_TABLES[scenario.delays], seed)
             self._faults.apply(scenario, seed)
+            self._killer.watch()
         self._recheck()
 
     def put(self, document: object) -> None:

@@ -250,6 +250,19 @@ class ClockSkew:
     limits: Limits = _NO_LIMITS
 
 
+@dataclass(frozen=True)
+class EmulatorKilled:
+    """The emulator's process is killed, and started again with the same arguments. The scenario begins anew.
+
+    Args:
+        at_s: After the scenario has come into force. ``times`` counts the kills.
+    """
+
+    kind: ClassVar[str] = "emulator_killed"
+    at_s: float = number()
+    limits: Limits = _NO_LIMITS
+
+
 Fault = (
     Interruption
     | InterruptionTrace
@@ -263,6 +276,7 @@ Fault = (
     | LogLag
     | EmptyLogPage
     | ClockSkew
+    | EmulatorKilled
 )
 KINDS: dict[str, type[Fault]] = {
     kind.kind: kind
@@ -279,5 +293,6 @@ KINDS: dict[str, type[Fault]] = {
         LogLag,
         EmptyLogPage,
         ClockSkew,
+        EmulatorKilled,
     )
 }
