@@ -188,9 +188,9 @@ class MirroredStore:
         retry = Retry(self._clock, _RESTORE_WAITS, on_wait=_tell_of_wait)
         fetched = retry.call(self._download)
         self._restoring.unlink()
-        for path in (self._paths.metadata, *self._paths.journal.glob("*.jsonl")):
-            if path.exists():  # fetched now, or before an earlier attempt was cut short
-                self._uploaded[path] = _version(path)
+        # Of the journal, also what an earlier attempt had fetched before it was cut short.
+        for path in (*fetched, *self._paths.journal.glob("*.jsonl")):
+            self._uploaded[path] = _version(path)
         return fetched
 
     def _download(self) -> list[Path]:
@@ -214,7 +214,7 @@ class MirroredStore:
 
     def _restored_all(self) -> bool:
         """Whether S3 has every event that is on disk: what has just been fetched, and nothing else."""
-        return all(segment.path in self._uploaded for segment in self._store.segments())
+        return all(self._uploaded.get(part.path) == (part.num_bytes, 0) for part in self._store.segments())
 
     # -- the thread
 

@@ -44,6 +44,9 @@ class CrashableStore(ExperimentStore, Protocol):
 Disk = Callable[[], CrashableStore]
 
 
+_MAX_LIVES = 500
+
+
 @dataclass
 class Laboratory:
     """One experiment that can be repeated from the beginning.
@@ -159,17 +162,31 @@ def crash_often(laboratory: Laboratory, rng: random.Random, mean_calls: float, m
     return run.story()
 
 
-def relay(laboratory: Laboratory) -> Story:
-    """Lives that end by themselves (say since they are asked to), one after the other, until the experiment is
-    done. Raises AssertionError if one leaves a trial running."""
+def relay(laboratory: Laboratory, machine: bool = False) -> Story:
+    """Lives one after the other, whatever ends each of them, until one comes to the end of the experiment: they
+    are asked to end, fail with a CloudtuneError, or die as ``run_once`` or the disk will have it.
+
+    Args:
+        laboratory: Of the lives.
+        machine: Whether a life that dies takes its machine with it.
+
+    Raises:
+        AssertionError: One that was asked to end, or failed, leaves a trial running; or there is no end.
+    """
     run = _Run(laboratory)
-    done = False
-    while not done:
-        run.live(Fuse())
-        if run.world.running():
+    error: CloudtuneError | None = None
+    while len(run.lives) < _MAX_LIVES:
+        try:
+            dead, error = not run.live(Fuse()), None
+        except CloudtuneError as failure:
+            dead, error = False, failure
+        if dead and machine:
+            run.lose_machine()
+        if not dead and run.world.running():
             raise AssertionError(f"the tuner has ended, and left running {run.world.running()}")
-        done = any(isinstance(event, ev.ExperimentEnded) for event in run.events())
-    return run.story()
+        if not dead and error is None and any(isinstance(event, ev.ExperimentEnded) for event in run.events()):
+            return run.story()
+    raise AssertionError(f"{_MAX_LIVES} lives have not come to an end; the last error: {error}") from error
 
 
 def crash_anywhere(laboratory: Laboratory, sample: int | None = None, seed: int = 0) -> int:
