@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from emulator_rig import Rig, error_of, eventually
+from emulator_rig import Rig, channel, error_of, eventually
 
 from cloudtune.emulator import SageMakerEmulator
 from cloudtune.emulator.job_environment import relocated
@@ -56,6 +57,77 @@ def test_a_job_sees_its_own_opt_ml(isolated: SageMakerEmulator, user: Rig) -> No
     assert user.ended("own")["TrainingJobStatus"] == "Completed", user.all_logs("own")
     assert user.get("checkpoints/own/c") == b"1"
     assert sorted(Path("/opt").iterdir()) == before
+
+
+NETWORK = """
+import socket
+def reaches(address):
+    try:
+        socket.create_connection(address, timeout=5).close()
+        return True
+    except OSError:
+        return False
+endpoint = os.environ['AWS_ENDPOINT_URL'].removeprefix('http://').split(':')
+with socket.create_server(('localhost', 0)) as server:
+    own = reaches(server.getsockname())
+names = [socket.if_indextoname(number) for number, _ in socket.if_nameindex()]
+facts = {'endpoint': reaches((endpoint[0], int(endpoint[1]))), 'itself': own, 'interfaces': names}
+open(ROOT + '/checkpoints/facts', 'w').write(json.dumps(facts))
+open(ROOT + '/model/m', 'w').write('1')
+"""
+
+
+def test_network_isolation(isolated: SageMakerEmulator, user: Rig) -> None:
+    """Nothing is reached, S3 neither; what the platform does goes on."""
+    assert user.run("open-network", NETWORK)["TrainingJobStatus"] == "Completed"
+    facts = json.loads(user.get("checkpoints/open-network/facts") or b"")
+    assert (facts["endpoint"], facts["itself"]) == (True, True)
+    job = user.run("no-network", NETWORK, EnableNetworkIsolation=True)
+    if isolated.isolation == "none":
+        assert job["FailureReason"].startswith("ClientError: The emulator cannot isolate the network")
+        return
+    assert job["TrainingJobStatus"] == "Completed", user.all_logs("no-network")
+    facts = json.loads(user.get("checkpoints/no-network/facts") or b"")
+    assert facts == {"endpoint": False, "itself": True, "interfaces": ["lo"]}
+    assert user.get("output/no-network/output/model.tar.gz") is not None
+    assert _processes_of("no-network") == []
+
+
+def test_two_hosts(isolated: SageMakerEmulator, user: Rig) -> None:
+    code = """
+    import socket
+    resources = json.load(open(ROOT + '/input/config/resourceconfig.json'))
+    host = resources['current_host']
+    address = socket.gethostbyname(host) if ROOT == '/opt/ml' else ''
+    open(ROOT + '/checkpoints/' + host, 'w').write(address)
+    """
+    request = user.request("two", code)
+    request["ResourceConfig"]["InstanceCount"] = 2
+    user.sagemaker.create_training_job(**request)
+    assert user.ended("two")["TrainingJobStatus"] == "Completed", user.all_logs("two")
+    first, second = (user.get(f"checkpoints/two/algo-{number}") or b"" for number in (1, 2))
+    if isolated.isolation != "none":
+        assert first.startswith(b"127.") and second.startswith(b"127.") and first != second
+
+
+def test_the_drivers_of_sdk_v3_are_told_where_opt_ml_is(isolated: SageMakerEmulator, user: Rig) -> None:
+    user.put("drivers/sm_train.sh", "\n#!/bin/bash\ncat /opt/ml/input/data/sm_drivers/common/utils.py\n")
+    user.put("drivers/common/utils.py", "WHERE = '/opt/ml/input'  # not /opt/mlflow\n")
+    user.put("drivers/common/utils.pyc", b"\xff/opt/ml/\xff")
+    request = user.request("drivers")
+    request["InputDataConfig"] = [channel("sm_drivers", "s3://rehearsals/drivers/")]
+    request["AlgorithmSpecification"] |= {
+        "ContainerEntrypoint": ["/bin/bash"],
+        "ContainerArguments": [
+            "-c",
+            "chmod +x /opt/ml/input/data/sm_drivers/sm_train.sh && /opt/ml/input/data/sm_drivers/sm_train.sh",
+        ],
+    }
+    user.sagemaker.create_training_job(**request)
+    assert user.ended("drivers")["TrainingJobStatus"] == "Completed", user.all_logs("drivers")
+    (line,) = user.all_logs("drivers")
+    assert line.startswith("WHERE = '/") and line.endswith("/input'  # not /opt/mlflow")
+    assert line.startswith("WHERE = '/opt/ml/input'") is (isolated.isolation != "none")
 
 
 def test_descendants_do_not_outlive_a_job(user: Rig) -> None:
