@@ -36,6 +36,7 @@ MINIMAL: dict[str, dict[str, Any]] = {
     "log_lag": {"lag_s": 1},
     "empty_log_page": {},
     "clock_skew": {"skew_s": -20},
+    "emulator_killed": {"at_s": 60},
 }
 
 
@@ -125,7 +126,7 @@ def test_presets() -> None:
         assert scenario.name == name and scenario.description
     assert load_scenario("calm").faults == ()
     bad = {fault.kind for fault in load_scenario("bad_day").faults}
-    assert set(KINDS) - bad <= {"interruption_trace", "internal_error", "clock_skew"}
+    assert set(KINDS) - bad <= {"interruption_trace", "internal_error", "clock_skew", "emulator_killed"}
     with pytest.raises(SpecError, match="calm, bad_day, realistic"):
         load_scenario("baad_day")
 
