@@ -236,7 +236,7 @@ def _start(idle_s: float) -> EmulatorHandle:
 def _identity() -> str:
     """Of the emulator that this interpreter would start: version, sources, interpreter."""
     digest = hashlib.sha256()
-    for source in sorted(Path(__file__).parent.glob("*.py")):
+    for source in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(source.read_bytes())
     try:
         version = importlib.metadata.version("cloudtune")
