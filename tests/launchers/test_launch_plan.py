@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from launcher_helpers import CODE, ENTRY_POINT, WHERE, benchmark_of, study_of, write_script
+from launcher_helpers import CODE, ENTRY_POINT, ROLE, WHERE, benchmark_of, study_of, write_script
 
 from cloudtune.aws.code_archive import CodeArchive
 from cloudtune.aws.training_request import create_training_job_request, validate_request
@@ -20,6 +20,7 @@ from cloudtune.experiments.launchers import arguments as cli
 from cloudtune.experiments.launchers import launch_plan as planning
 from cloudtune.experiments.launchers.dry_run import describe
 from cloudtune.experiments.launchers.hpo_main_local import experiment_metadata, select_benchmark
+from cloudtune.remote.tuning_job import JobResources
 
 DEFINITIONS = real_benchmark_definitions()
 TAG = ["--experiment_tag", "demo"]
@@ -174,3 +175,31 @@ def test_a_dry_run_shows_one_request_and_what_differs() -> None:
     assert str(plan.cost) in text
     full = describe(study, plan, requests, "nowhere", full=True)
     assert full.count('"TrainingJobName"') == 30 and "cloudtune/instance_prices.csv" in full
+
+
+def test_a_benchmark_says_more_about_its_jobs(tmp_path: Path) -> None:
+    settings = {
+        "environment": {"WANDB_MODE": "offline"},
+        "tags": [{"Key": "team", "Value": "vision"}],
+        "subnets": ["subnet-1"],
+        "security_group_ids": ["sg-1"],
+        "max_run": 5000,
+        "volume_size": 200,
+        "use_spot_instances": True,
+        "image_uri": "mine:1",
+    }
+    definitions = benchmark_of(write_script(tmp_path), estimator_kwargs=settings)
+
+    def resources(*argv: str) -> JobResources:
+        return planning.resources_of(study_of(["--experiment_tag", "t", *argv], definitions), "us-east-1", ROLE)
+
+    found = resources()
+    assert (found.image, found.max_run_s, found.volume_size_gb, found.spot) == ("mine:1", 5000, 200, True)
+    assert (found.subnets, found.environment) == (("subnet-1",), {"WANDB_MODE": "offline"})
+    assert found.tags == {"team": "vision"}
+    found = resources("--max_run", "6000", "--volume_size", "50", "--image_uri", "yours:1")
+    assert (found.image, found.max_run_s, found.volume_size_gb) == ("yours:1", 6000, 50)
+    definitions = benchmark_of(write_script(tmp_path), estimator_kwargs={"subnet": ["subnet-1"]})
+    with pytest.raises(SpecError, match=r"Benchmark mine, estimator_kwargs: .*'subnet'") as raised:
+        resources()
+    assert "Did you mean subnets?" in raised.value.hint

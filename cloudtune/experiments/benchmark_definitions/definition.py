@@ -26,7 +26,8 @@ class RealBenchmarkDefinition:
         max_resource_attr: Key of ``config_space`` that tells the script how far to train.
         framework: Name of the SageMaker framework whose image runs the script.
         resource_attr: Key in reports that counts units of training.
-        estimator_kwargs: Further settings of the training job.
+        estimator_kwargs: Further settings of the job that tunes, as ``RemoteLauncher`` has them: ``environment``,
+            ``tags``, ``subnets``, ``max_run``, ``framework_version``, ...
         max_num_evaluations: Upper bound on the number of trials.
         points_to_evaluate: Configurations to begin with.
     """

@@ -51,16 +51,20 @@ def _facts(study: Study, plan: LaunchPlan, where: str) -> list[str]:
     facts = {
         "where": where,
         "study": arguments.experiment_tag,
-        "experiments": f"{len(plan.experiments)} = {len(methods)} methods ({', '.join(methods)}) "
-        f"x {len(seeds)} seeds ({shown})",
+        "experiments": f"{len(plan.experiments)} = {_count(len(methods), 'method')} ({', '.join(methods)}) "
+        f"x {_count(len(seeds), 'seed')} ({shown})",
         "each": f"tunes {study.benchmark_name} for {benchmark.max_wallclock_time:g} s "
-        f"with {benchmark.n_workers} workers",
+        f"with {_count(benchmark.n_workers, 'worker')}",
         "jobs": f"{len(plan.specs)} on {spec.instance_type}, {'spot' if spec.spot else 'on demand'}, "
         f"each at most {spec.max_run_s:,} s",
         "cost": f"{plan.cost} (every job running to its limit, at the on-demand price)",
         "code": f"{plan.code}/{layout.CODE_ARCHIVE}",
     }
     return [f"{name:<12} {value}" for name, value in facts.items()]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _files(listing: Sequence[tuple[str, int]]) -> list[str]:

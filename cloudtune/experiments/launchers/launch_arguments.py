@@ -56,7 +56,7 @@ def launch_parser(
         help="limit of a job; default: 1.2 x max_wallclock_time + 900",
     )
     jobs.add_argument(
-        "--volume_size", type=cli.at_least(1), default=30, metavar="GB", help="disk of a job (default: 30)"
+        "--volume_size", type=cli.at_least(1), metavar="GB", help="disk of a job; default: the benchmark's, or 30"
     )
     jobs.add_argument("--store_logs", action="store_true", help="upload what the trials print")
     launch = parser.add_argument_group("the launch")

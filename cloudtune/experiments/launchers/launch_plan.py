@@ -12,6 +12,7 @@ from typing import Any
 from cloudtune import names
 from cloudtune.aws.code_archive import CodeArchive, build_archive
 from cloudtune.aws.cost import HighestCost, highest_cost
+from cloudtune.aws.images import image_uri
 from cloudtune.aws.requirements import RequirementsText, merge_requirements
 from cloudtune.errors import SpecError
 from cloudtune.experiments.benchmark_definitions import RealBenchmarkDefinition
@@ -19,6 +20,7 @@ from cloudtune.experiments.launchers import arguments as cli
 from cloudtune.job_spec import TrainingJobSpec
 from cloudtune.paths import S3ExperimentPaths, S3Uri
 from cloudtune.remote import job_layout as layout
+from cloudtune.remote.estimator_arguments import resource_arguments
 from cloudtune.remote.tuning_job import (
     CORE_REQUIREMENTS,
     JobResources,
@@ -153,6 +155,38 @@ class Destination:
     code: S3Uri
     resources: JobResources
     region: str
+
+
+def resources_of(study: Study, region: str, role_arn: str) -> JobResources:
+    """What the jobs of a study run on. The command line goes before the benchmark's ``estimator_kwargs``.
+
+    Raises:
+        SpecError: ``estimator_kwargs`` has what no job has, or no image is known.
+    """
+    arguments, benchmark = study.arguments, study.benchmark
+    given = benchmark.estimator_kwargs or {}
+    try:
+        known = resource_arguments(given)
+    except SpecError as error:
+        text = f"Benchmark {study.benchmark_name}, estimator_kwargs: {error.message}"
+        raise SpecError(text, error.hint) from error
+    instance_type = arguments.instance_type or benchmark.instance_type
+    image = arguments.image_uri or given.get("image_uri")
+    if image is None:
+        image = image_uri(
+            benchmark.framework.lower(),
+            region=region,
+            instance_type=instance_type,
+            version=given.get("framework_version"),
+            py_version=given.get("py_version"),
+        )
+    asked = {
+        "spot": arguments.spot or None,
+        "volume_size_gb": arguments.volume_size,
+        "max_run_s": arguments.max_run,
+    }
+    known |= {name: value for name, value in asked.items() if value is not None}
+    return JobResources(instance_type, role_arn, image, **known)
 
 
 def plan_launch(study: Study, archive: CodeArchive, destination: Destination) -> LaunchPlan:

@@ -12,7 +12,6 @@ from typing import Any
 from rich.console import Console
 
 from cloudtune.aws.code_archive import CodeArchive, upload_code
-from cloudtune.aws.images import image_uri
 from cloudtune.aws.job_status import JobState
 from cloudtune.aws.objects import S3Objects
 from cloudtune.aws.session import AwsSession
@@ -45,7 +44,6 @@ from cloudtune.experiments.loading import load_experiments
 from cloudtune.experiments.retries import is_complete_here
 from cloudtune.paths import code_archive, experiments_root, tag_prefix
 from cloudtune.remote.cloud import Cloud, connect
-from cloudtune.remote.tuning_job import JobResources
 
 #: Seconds between two looks at the jobs.
 _LOOK_AT_AWS_S = 15.0
@@ -141,7 +139,7 @@ class _Launcher:
         self._say_where(cloud)
         bucket = self._bucket(cloud)
         region = cloud.session.region
-        resources = self._resources(region, cloud.session.role_arn(self._arguments.role))
+        resources = planning.resources_of(self._study, region, cloud.session.role_arn(self._arguments.role))
         where = planning.Destination(code_archive(bucket, archive.digest), resources, region)
         plan = planning.plan_launch(self._study, archive, where)
         for spec in plan.specs:
@@ -211,7 +209,7 @@ class _Launcher:
         on_aws = session.has_credentials() and not self._arguments.local
         region = session.region if on_aws else _DRY_REGION
         bucket = self._arguments.bucket or _DRY_BUCKET.format(region=region)
-        resources = self._resources(region, _dry_role(self._arguments.role))
+        resources = planning.resources_of(self._study, region, _dry_role(self._arguments.role))
         where = planning.Destination(code_archive(bucket, archive.digest), resources, region)
         plan = planning.plan_launch(self._study, archive, where)
         requests = [create_training_job_request(spec) for spec in plan.specs]
@@ -252,26 +250,12 @@ class _Launcher:
         given = self._arguments.bucket
         return cloud.session.check_bucket(given) if given else cloud.session.default_bucket()
 
-    def _resources(self, region: str, role_arn: str) -> JobResources:
-        instance_type = self._arguments.instance_type or self._study.benchmark.instance_type
-        image = self._arguments.image_uri or image_uri(
-            self._study.benchmark.framework.lower(), region=region, instance_type=instance_type
-        )
-        return JobResources(
-            instance_type=instance_type,
-            role_arn=role_arn,
-            image=image,
-            spot=self._arguments.spot,
-            volume_size_gb=self._arguments.volume_size,
-            max_run_s=self._arguments.max_run,
-        )
-
     def _confirm(self, plan: planning.LaunchPlan, cloud: Cloud) -> None:
         """Money is spent on AWS only with a yes."""
         benchmark = self._study.benchmark
         self._say(
             f"Study {self._tag}: {_count(len(plan.specs), 'job')} on {plan.specs[0].instance_type}"
-            f"{' (spot)' if self._arguments.spot else ''}, each tuning {self._study.benchmark_name} for "
+            f"{' (spot)' if plan.specs[0].spot else ''}, each tuning {self._study.benchmark_name} for "
             f"{benchmark.max_wallclock_time:g} s with {_count(benchmark.n_workers, 'worker')}. "
             + (f"On AWS: {plan.cost}." if cloud.emulator else f"Cost: {plan.cost}.")
         )
