@@ -109,6 +109,8 @@ class Attempt:
         self._began = site.clock.now()
         self._training_began = math.inf
         self._cause: Cause | None = None
+        #: Of a job that was stopped; to be entered when its instances are gone.
+        self.last_phase: Phase | None = None
         self._lost_input: str | None = None
         self._with_notice = True
         self._kill_at = math.inf
@@ -338,23 +340,11 @@ class Attempt:
             return False
         self._job.set_result(uri, self._metrics.final())
         self._account()
-        was_stopped = self._job.status is JobStatus.stopping
-        if was_stopped and not self._taken_down():
-            return False
-        self._job.enter(_LAST_PHASE[cause or Cause.stopped] if cause or was_stopped else Phase.completed)
+        if cause is not None or self._job.status is JobStatus.stopping:
+            self.last_phase = _LAST_PHASE[cause or Cause.stopped]
+        else:
+            self._job.enter(Phase.completed)
         return False
-
-    def _taken_down(self) -> bool:
-        """Waits until the instances of a stopped job are gone; False if the emulator closes before."""
-        gone_at = self._site.clock.now() + self._site.delays.stop_s(self._job.cluster, self._job.name)
-        while self._site.clock.now() < gone_at:
-            try:
-                message = self._inbox.get(timeout=self._site.clock.timeout(gone_at))
-            except queue.Empty:
-                continue
-            if isinstance(message, _Request) and message.cause is Cause.aborted:
-                return False
-        return True
 
     def _upload(self) -> str | None:
         compressed = self._job.request["OutputDataConfig"].get("CompressionType", "GZIP") == "GZIP"

@@ -88,9 +88,9 @@ class Engine:
                 attempt.recheck()
 
     def busy(self) -> int:
-        """Number of jobs that run or wait."""
+        """Number of jobs that have not ended."""
         with self._changed:
-            return len(self._running) + len(self._fleet.launching())
+            return self._fleet.size()
 
     def close(self) -> None:
         """Ends all jobs at once and returns when none runs."""
@@ -131,4 +131,6 @@ class Engine:
                     self._fleet.relaunch(job)
                 else:  # somebody asked for its end meanwhile
                     job.enter(Phase.stopped)
+            elif attempt.last_phase is not None and not self._closed:
+                self._fleet.take_down(job, attempt.last_phase)
             self._changed.notify_all()

@@ -33,6 +33,8 @@ class Fleet:
         self._pools = WarmPools(clock, provider.quotas)
         self._leases: dict[TrainingJob, Lease] = {}  # of jobs that have not ended, in the order of their creation
         self._launches: dict[TrainingJob, Launch] = {}
+        # Of jobs that are stopped: when their instances are gone, and what follows.
+        self._takedowns: dict[TrainingJob, tuple[float, Phase]] = {}
         table.context.on_end = self._ended
 
     def create(self, region: str, request: JsonObject) -> TrainingJob:
@@ -84,9 +86,16 @@ class Fleet:
         """The jobs in Starting, in the order of their creation."""
         return [job for job in self._leases if job in self._launches]
 
+    def size(self) -> int:
+        """Number of jobs that have not ended."""
+        return len(self._leases)
+
     def advance(self) -> None:
         """Does what is due."""
         self._pools.expire()
+        for job, (gone_at, last_phase) in list(self._takedowns.items()):
+            if gone_at <= self._clock.now():
+                job.enter(last_phase)
         for job in self.launching():
             try:
                 self._launches[job].advance(self._clock.now())
@@ -96,7 +105,9 @@ class Fleet:
 
     def next_due(self) -> float:
         """Service time at which to advance again, if nothing else happens before."""
-        return min([self._pools.next_expiry(), *(launch.due for launch in self._launches.values())])
+        launches = (launch.due for launch in self._launches.values())
+        takedowns = (gone_at for gone_at, _ in self._takedowns.values())
+        return min([self._pools.next_expiry(), *launches, *takedowns])
 
     def take_ready(self, at_most: int) -> list[TrainingJob]:
         """Jobs whose instances are up and which are to run now, the oldest first."""
@@ -110,9 +121,16 @@ class Fleet:
         if job in self._launches:
             job.enter(Phase.stopped)
 
+    def take_down(self, job: TrainingJob, last_phase: Phase) -> None:
+        """A job that is Stopping has done its work: it enters ``last_phase`` when its instances are gone."""
+        delay_s = self._provider.delays.stop_s(self._leases[job].cluster, job.name)
+        self._takedowns[job] = self._clock.now() + delay_s, last_phase
+        self.advance()
+
     def close(self) -> None:
-        """Launches nothing any more."""
+        """Nothing is due any more."""
         self._launches.clear()
+        self._takedowns.clear()
 
     def _launch(self, job: TrainingJob) -> None:
         self._launches[job] = Launch(job, self._leases[job], self._provider, self._clock.now())
@@ -120,6 +138,7 @@ class Fleet:
     def _ended(self, job: TrainingJob) -> None:
         """At the moment of its last state: its instances become a warm pool, or go."""
         self._launches.pop(job, None)
+        self._takedowns.pop(job, None)
         lease = self._leases.pop(job, None)
         if lease is not None and not self._pools.keep(job, lease):
             self._provider.quotas.release(lease.claim, self._provider.delays.release_s(lease.cluster, job.name))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import statistics
 
 import pytest
-from emulator_rig import Rig, eventually
+from emulator_rig import Rig
 from fleet_rig import FleetRig, spot
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cloudtune.emulator import SageMakerEmulator
-from cloudtune.emulator.delays import CALM, REALISTIC, Delays, FamilyDelays
+from cloudtune.emulator.delays import REALISTIC, Delays, FamilyDelays
 from cloudtune.emulator.job_states import Phase
 
 SLOW = (
@@ -134,6 +134,34 @@ def test_delays_of_a_job_that_really_runs() -> None:
         assert (stopped["StartTime"] - stopping["StartTime"]).total_seconds() >= 10
         assert (stopped["StartTime"] - job["TrainingEndTime"]).total_seconds() >= 9.9  # not billed
 
-        aws.delays.use(CALM)
-        rig.submit("calm", "")
-        eventually(lambda: rig.phases("calm")[-1] == "Completed", "calm completes")
+
+def test_a_job_that_is_being_taken_down_is_in_nobodys_way() -> None:
+    with SageMakerEmulator(max_parallel_jobs=1, stop_grace_s=0) as aws:
+        aws.delays.use((FamilyDelays(("ml.",), stop=(1e6, 1e6)),))
+        rig = Rig(aws.endpoint_url, aws.role_arn)
+        rig.submit("stopped", "while True: signal.pause()")
+        rig.reached("stopped", "Training")
+        rig.sagemaker.stop_training_job(TrainingJobName="stopped")
+        rig.submit("next", "")
+        assert rig.ended("next")["TrainingJobStatus"] == "Completed"
+        assert rig.describe("stopped")["TrainingJobStatus"] == "Stopping"
+        assert aws.health()["busy"] == 1
+
+
+def test_an_instance_is_gone_when_it_is_due() -> None:
+    rig = FleetRig(delays=SLOW)
+    job = rig.create("job")
+    rig.later(100.0)
+    rig.fleet.take_ready(1)
+    job.enter(Phase.downloading)
+    rig.later(7.0)
+    job.end_attempt()
+    job.enter(Phase.stopping)
+    rig.fleet.take_down(job, Phase.max_runtime_exceeded)
+    assert rig.fleet.next_due() == rig.clock.time + 10.0
+    rig.fleet.stop(job)  # asked once more
+    rig.later(9.0)
+    assert job.phase is Phase.stopping and rig.fleet.size() == 1
+    rig.later(1.0)
+    assert job.phase is Phase.max_runtime_exceeded and rig.fleet.size() == 0
+    assert job.describe()["TrainingTimeInSeconds"] == 7
