@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cloudtune.emulator.client_environment import client_environment
-from cloudtune.emulator.faults import InterruptRule
+from cloudtune.emulator.faults import InterruptRule, Scenario, load_scenario
 from cloudtune.emulator.processes import readable
 from cloudtune.emulator.service_error import JsonObject
 from cloudtune.emulator.settings import ACCOUNT_ID, DEFAULT_REGION, DEFAULT_ROLE
@@ -65,6 +65,14 @@ class EmulatorHandle:
     def add_interrupt_rule(self, rule: InterruptRule) -> None:
         """Interrupts matching spot jobs from now on."""
         _call(self.endpoint_url, "interrupt_rules", rule.checked().to_json())
+
+    def apply_scenario(self, scenario: str | os.PathLike[str] | Scenario, seed: int = 0) -> None:
+        """Replaces what goes wrong, by a preset's name, a file or a scenario; its times begin now.
+
+        Raises:
+            SpecError: It is no scenario.
+        """
+        _call(self.endpoint_url, "scenario", {**load_scenario(scenario).to_json(), "seed": seed}, "PUT")
 
     def interrupt(self, job_name: str, notice: bool = False) -> None:
         """Takes the instance of a running spot job away. Raises InvalidRequest if none runs."""
@@ -257,11 +265,12 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def _call(endpoint_url: str, page: str, body: JsonObject | None = None) -> JsonObject:
+def _call(endpoint_url: str, page: str, body: JsonObject | None = None, method: str | None = None) -> JsonObject:
     request = urllib.request.Request(
         f"{endpoint_url}/_emulator/{page}",
         data=None if body is None else json.dumps(body).encode(),
         headers={"Content-Type": "application/json"},
+        method=method,
     )
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
