@@ -15,7 +15,7 @@ from emulator_rig import Rig, channel, error_of, eventually
 
 from cloudtune.emulator import SageMakerEmulator
 from cloudtune.emulator.job_environment import relocated
-from cloudtune.emulator.keeper import MARK
+from cloudtune.emulator.keeper import MARK, marked_processes
 from cloudtune.errors import SpecError
 
 
@@ -177,6 +177,13 @@ def test_an_unknown_isolation_is_refused() -> None:
         SageMakerEmulator(isolation="docker")
 
 
+def _mark_of(pid: int) -> str:
+    """What all processes of that one's emulator carry."""
+    environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    (mark,) = [part for part in environment if part.startswith(f"{MARK}=".encode())]
+    return mark.decode().partition("=")[2].partition(":")[0]
+
+
 SERVER = """
 import sys
 from cloudtune.emulator import SageMakerEmulator
@@ -186,8 +193,9 @@ with SageMakerEmulator(isolation=sys.argv[1]) as aws:
 """
 
 
-@pytest.mark.parametrize("isolation", ["auto", "none"])
-def test_nothing_is_left_when_the_emulator_is_killed(isolation: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("isolation", "hosts"), [("auto", 1), ("auto", 2), ("none", 2)])
+def test_nothing_is_left_when_the_emulator_is_killed(isolation: str, hosts: int, tmp_path: Path) -> None:
+    """Neither of a job of two hosts with a network of their own."""
     server = subprocess.Popen(
         [sys.executable, "-c", SERVER, isolation],
         stdout=subprocess.PIPE,
@@ -205,12 +213,17 @@ def test_nothing_is_left_when_the_emulator_is_killed(isolation: str, tmp_path: P
         open(ROOT + '/checkpoints/ready', 'w').write('1')
         while True: signal.pause()
         """
-        rig.submit(name, code)
+        request = rig.request(name, code, EnableNetworkIsolation=isolation == "auto" and hosts > 1)
+        request["ResourceConfig"]["InstanceCount"] = hosts
+        rig.sagemaker.create_training_job(**request)
         rig.printed(f"checkpoints/{name}/ready")
-        assert len(_processes_of(name)) >= 2
+        eventually(lambda: len(_processes_of(name)) >= 2 * hosts, "all hosts are up")
+        mark = _mark_of(_processes_of(name)[0])
+        holders = len(marked_processes(mark)) - len(_processes_of(name))
+        assert holders == request.get("EnableNetworkIsolation", False)  # of a network
         server.send_signal(signal.SIGKILL)
         server.wait()
-    eventually(lambda: not _processes_of(name), "no process is left")
+    eventually(lambda: not marked_processes(mark), "no process is left")
     eventually(lambda: not list(tmp_path.iterdir()), "no file is left")
     assert str(tmp_path) not in Path("/proc/mounts").read_text(encoding="utf-8")
 
