@@ -46,10 +46,9 @@ class Launch:
         self.job = job
         self._lease = lease
         self._provider = provider
-        self._began = now
         self._ends = min(job.created + job.max_wait_s, now + self._max_pending_s())
         self._asking = not lease.warm
-        self._steps: list[tuple[float, str]] = [(now, _PREPARING)]
+        self._steps: list[tuple[float, str]] = [(now, _PREPARING if lease.warm else _LAUNCHING)]
 
     @property
     def is_ready(self) -> bool:

@@ -41,8 +41,8 @@ class Claim:
 
 
 class Quotas:
-    """The limits, the same in each region, and what is used of them in each. Not thread-safe: whoever claims and
-    releases holds the lock of the jobs.
+    """The limits, the same in each region, and what is used of them in each. To be read by any thread; whoever
+    claims and releases holds the lock of the jobs.
 
     Args:
         clock: Claims run out by it.
@@ -82,11 +82,10 @@ class Quotas:
     def used(self, region: str, instance_type: str, kind: str) -> int:
         """Instances that count now."""
         now = self._clock.now()
-        self._claims = [claim for claim in self._claims if claim.until > now]
         return sum(
             count
             for claim in self._claims
-            if (claim.region, claim.kind) == (region, kind)
+            if (claim.region, claim.kind) == (region, kind) and claim.until > now
             for name, count in claim.cluster
             if name == instance_type
         )
@@ -111,8 +110,8 @@ class Quotas:
                     "is not available, contact AWS support to request an increase for this quota.",
                     rule="quota.exceeded",
                 )
-        claim = Claim(region, kind, cluster)
-        self._claims.append(claim)
+        claim, now = Claim(region, kind, cluster), self._clock.now()
+        self._claims = [*(held for held in self._claims if held.until > now), claim]
         return claim
 
     def release(self, claim: Claim, after_s: float = 0.0) -> None:
