@@ -58,6 +58,9 @@ def test_one_is_shared_and_can_be_stopped(root: Path) -> None:
     assert (job["TrainingJobName"], job["EnableManagedSpotTraining"]) == (name, True)
     with pytest.raises(SpecError):
         handle.add_interrupt_rule(InterruptRule(after_s=-1))
+    with pytest.raises(SpecError, match="bad_day"):
+        handle.apply_scenario("bad_dya")
+    handle.apply_scenario("bad_day", seed=4)
 
     assert stop_daemon() is True
     assert stop_daemon() is False

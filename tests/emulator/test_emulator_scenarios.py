@@ -40,17 +40,28 @@ MINIMAL: dict[str, dict[str, Any]] = {
 }
 
 
+#: Limits that would mean nothing.
+WITHOUT = {
+    "log_lag": ["times"],
+    "clock_skew": ["times", "name_prefix"],
+    "emulator_killed": ["after_s", "until_s", "name_prefix"],
+}
+
+
 def test_all_kinds_have_an_example_here() -> None:
     assert set(MINIMAL) == set(KINDS)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_kind_is_read_and_written(kind: str) -> None:
-    limits = {"times": 3, "after_s": 1, "until_s": 60, "name_prefix": "trial-"}
+    limits = {"times": 3, "after_s": 1.0, "until_s": 60.0, "name_prefix": "trial-"}
+    for name in WITHOUT.get(kind, ()):
+        with pytest.raises(SpecError, match=f"has no field '{name}'"):
+            of({"kind": kind, **MINIMAL[kind], name: limits.pop(name)})
     scenario = of({"kind": kind, **MINIMAL[kind]}, {"kind": kind, **MINIMAL[kind], **limits}, name="mine")
     plain, limited = scenario.faults
     assert plain.limits == Limits()
-    assert limited.limits == Limits(3, 1.0, 60.0, "trial-")
+    assert limited.limits == Limits(**limits)
     assert Scenario.from_json(json.loads(json.dumps(scenario.to_json()))) == scenario
 
 
@@ -117,6 +128,37 @@ def test_each_mistake_is_named_with_its_place(kind: str, members: dict[str, Any]
         of({"kind": "log_lag", "lag_s": 1}, {"kind": kind, **members})
     assert says in str(error.value)
     assert f"faults[1] ({kind})" in str(error.value)
+
+
+ODD = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-2, 3)
+    | st.floats()
+    | st.sampled_from(["", "*", "s3:*", "spot", 10**400, -(10**400)]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["kind", "time_s", "zone", "spot"]), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=300)
+@given(kind=st.sampled_from(sorted(KINDS)), data=st.data())
+def test_odd_documents_are_read_or_refused(kind: str, data: st.DataObject) -> None:
+    members = [*MINIMAL[kind], "times", "after_s", "until_s", "probability", "instance_types", "notice", "key"]
+    fault = {
+        "kind": kind,
+        **MINIMAL[kind],
+        **data.draw(st.dictionaries(st.sampled_from(members), ODD, max_size=2)),
+    }
+    top = data.draw(st.dictionaries(st.sampled_from(["quotas", "delays", "name"]), ODD, max_size=1))
+    try:
+        scenario = of(fault, **top)
+    except SpecError:
+        return
+    assert Scenario.from_json(json.loads(json.dumps(scenario.to_json()))) == scenario
 
 
 def test_presets() -> None:

@@ -80,4 +80,5 @@ class Armed(Generic[F]):
         return exponential(mean, self._seed, self.number, *decision)
 
     def pick(self, names: tuple[str, ...], *decision: str | int) -> str:
+        """One of the names, the same for all faults of the scenario."""
         return names[int(uniform(self._seed, *decision) * len(names))]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -67,4 +66,4 @@ def _by_trace(armed: Armed[Interruption | InterruptionTrace], attempt: SpotAttem
         if event.zone in ("*", zone) and attempt.has_type([event.instance_type])
     ]
     hits = [hit for hit in times if hit[0] >= attempt.began]
-    return min(hits, default=None) if math.isfinite(attempt.began) else None
+    return min(hits, default=None)

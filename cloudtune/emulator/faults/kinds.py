@@ -28,9 +28,9 @@ class Limits:
         name_prefix: Only training jobs whose name begins so, and only requests that name such a job.
     """
 
-    times: int | None = number(None, 1)
-    after_s: float = number(0.0)
-    until_s: float | None = number(None)
+    times: int | None = number(1, default=None)
+    after_s: float = number(default=0.0)
+    until_s: float | None = number(default=None)
     name_prefix: str = ""
 
 
@@ -49,8 +49,8 @@ class Interruption:
     """
 
     kind: ClassVar[str] = "interruption"
-    training_s: float | None = number(None)
-    rate_per_hour: float | None = number(None, above=True)
+    training_s: float | None = number(default=None)
+    rate_per_hour: float | None = number(above=True, default=None)
     notice: bool = False
     instance_types: tuple[str, ...] = ("*",)
     limits: Limits = _NO_LIMITS
@@ -122,7 +122,7 @@ class InternalError:
     """
 
     kind: ClassVar[str] = "internal_error"
-    training_s: float = number(1.0)
+    training_s: float = number(default=1.0)
     probability: float = chance()
     limits: Limits = _NO_LIMITS
 
@@ -155,7 +155,7 @@ class Throttle:
     kind: ClassVar[str] = "throttle"
     operations: tuple[str, ...] = dataclasses.field()
     per_s: float = number(above=True)
-    burst: float = number(1.0, 1.0)
+    burst: float = number(1.0, default=1.0)
     limits: Limits = _NO_LIMITS
 
 
@@ -194,8 +194,8 @@ class SlowResponse:
 
     kind: ClassVar[str] = "slow_response"
     operations: tuple[str, ...] = dataclasses.field()
-    latency_s: float = number(0.0)
-    bytes_per_s: float | None = number(None, above=True)
+    latency_s: float = number(default=0.0)
+    bytes_per_s: float | None = number(above=True, default=None)
     probability: float = chance()
     key: str = "*"
     limits: Limits = _NO_LIMITS
@@ -213,8 +213,8 @@ class StaleRead:
 
     kind: ClassVar[str] = "stale_read"
     operations: tuple[str, ...] = choice(*STALE_OPERATIONS)
-    lag_s: float = number(0.0)
-    appears_s: float = number(0.0)
+    lag_s: float = number(default=0.0)
+    appears_s: float = number(default=0.0)
     limits: Limits = _NO_LIMITS
 
 
@@ -223,6 +223,7 @@ class LogLag:
     """Log events and streams can be read only after a while."""
 
     kind: ClassVar[str] = "log_lag"
+    no_limits: ClassVar[tuple[str, ...]] = ("times",)
     lag_s: float = number()
     limits: Limits = _NO_LIMITS
 
@@ -246,7 +247,8 @@ class ClockSkew:
     """
 
     kind: ClassVar[str] = "clock_skew"
-    skew_s: float = number(low=-1e9, high=1e9)
+    no_limits: ClassVar[tuple[str, ...]] = ("times", "name_prefix")
+    skew_s: float = number(-1e9, 1e9)
     limits: Limits = _NO_LIMITS
 
 
@@ -259,6 +261,7 @@ class EmulatorKilled:
     """
 
     kind: ClassVar[str] = "emulator_killed"
+    no_limits: ClassVar[tuple[str, ...]] = ("after_s", "until_s", "name_prefix")
     at_s: float = number()
     limits: Limits = _NO_LIMITS
 

@@ -42,7 +42,7 @@ class LogFaults:
         return answer
 
     def _answer(self, call: Call, environ: Environ) -> Answer:
-        request = _read(environ)
+        request = _read(environ, call.size)
         if request is None:
             return perform(self._application, environ)
         token = str(request.get("nextToken") or "")
@@ -98,9 +98,9 @@ def _without_new_streams(answer: Answer, newest_ms: int) -> Answer:
     )
 
 
-def _read(environ: Environ) -> JsonObject | None:
+def _read(environ: Environ, size: int) -> JsonObject | None:
     """The request; None if it is no JSON object, as whoever answers will say."""
-    body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    body = environ["wsgi.input"].read(size) if size else b""
     environ["wsgi.input"] = io.BytesIO(body)
     try:
         request = json.loads(body or b"{}")

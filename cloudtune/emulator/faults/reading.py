@@ -16,21 +16,14 @@ from cloudtune.errors import SpecError
 T = TypeVar("T")
 
 
-def number(
-    default: float | dataclasses._MISSING_TYPE | None = dataclasses.MISSING,
-    low: float = 0.0,
-    high: float = math.inf,
-    above: bool = False,
-) -> Any:
-    """A field for a finite number in [``low``, ``high``], or above ``low``."""
-    if isinstance(default, dataclasses._MISSING_TYPE):
-        return dataclasses.field(metadata={"range": (low, high, above)})
-    return dataclasses.field(default=default, metadata={"range": (low, high, above)})
+def number(low: float = 0.0, high: float = math.inf, *, above: bool = False, **default: float | None) -> Any:
+    """A field for a finite number in [``low``, ``high``], or above ``low``; ``default=`` is its default."""
+    return dataclasses.field(metadata={"range": (low, high, above)}, **default)  # type: ignore[call-overload]
 
 
 def chance() -> Any:
     """A field for a probability; always, unless said otherwise."""
-    return number(1.0, 0.0, 1.0)
+    return number(0.0, 1.0, default=1.0)
 
 
 def choice(*allowed: str) -> Any:
@@ -116,10 +109,17 @@ def _simple(kind: Any, given: Any, field: dataclasses.Field[Any], where: str) ->
         raise SpecError(f"{where} must not be {given!r}.", f"Choose one of: {', '.join(allowed)}.")
     if "range" in field.metadata:
         low, high, above = field.metadata["range"]
-        if not math.isfinite(given) or not low <= given <= high or (above and given <= low):
+        if not low <= given <= high or not given < math.inf or (above and given <= low):
             limits = f"{'above' if above else 'from'} {low:g}" + (f" to {high:g}" if high < math.inf else "")
             raise SpecError(f"{where}={given!r} is out of range.", f"Give a number {limits}.")
-    return float(given) if kind is float else given
+    return _float(given, where) if kind is float else given
+
+
+def _float(given: float, where: str) -> float:
+    try:
+        return float(given)
+    except OverflowError:
+        raise SpecError(f"{where} is out of range.", "Give a smaller number.") from None
 
 
 def _flat_fields(wanted: type) -> list[str]:
@@ -127,7 +127,7 @@ def _flat_fields(wanted: type) -> list[str]:
     names: list[str] = []
     for field in dataclasses.fields(wanted):
         names += _flat_fields(hints["limits"]) if field.name == "limits" else [field.name]
-    return names
+    return [name for name in names if name not in getattr(wanted, "no_limits", ())]
 
 
 def _names(wanted: type) -> str:
