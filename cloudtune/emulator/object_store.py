@@ -30,7 +30,7 @@ def split_uri(uri: str) -> tuple[str, str]:
     """Bucket and key of ``s3://bucket/key``. Raises ServiceError for anything else."""
     match = _URI.fullmatch(uri)
     if match is None:
-        raise invalid(f"{uri!r} is no S3 URI.", rule="create.uri")
+        raise invalid(f"{uri!r} is no S3 URI.")
     return match[1], match[2]
 
 

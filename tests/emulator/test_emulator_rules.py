@@ -202,6 +202,39 @@ CREATE: dict[str, tuple[Changes, str, Changes]] = {
 }
 
 
+LUSTRE = {
+    "FileSystemId": "fs-0123456789abcdef0",
+    "FileSystemAccessMode": "ro",
+    "FileSystemType": "FSxLustre",
+    "DirectoryPath": "/data",
+}
+#: What the service would take.
+EMULATOR_ONLY: dict[str, tuple[Changes, str]] = {
+    "emulator.hosts": ((("ResourceConfig.InstanceCount", 65),), "1 to 64"),
+    "emulator.file-systems": (
+        (("InputDataConfig", [{**CHANNEL, "DataSource": {"FileSystemDataSource": LUSTRE}}]),),
+        "file systems",
+    ),
+    "emulator.data-types": (
+        (("InputDataConfig", [channel("s3://here/code/", S3DataType="AugmentedManifestFile")]),),
+        "S3Prefix and ManifestFile",
+    ),
+    "emulator.compression": (
+        (("InputDataConfig", [{**CHANNEL, "CompressionType": "Gzip"}]),),
+        "CompressionType",
+    ),
+    "emulator.records": ((("InputDataConfig", [{**CHANNEL, "RecordWrapperType": "RecordIO"}]),), "wrap records"),
+}
+
+
+@pytest.mark.parametrize("row", EMULATOR_ONLY)
+def test_what_the_emulator_cannot_do(desk: Desk, row: str) -> None:
+    broken, text = EMULATOR_ONLY[row]
+    error = desk.refusal("CreateTrainingJob", changed(REQUEST, *broken))
+    assert (error.rule, error.code) == (row, "ValidationException")
+    assert text in error.message
+
+
 @pytest.fixture
 def desk() -> Desk:
     return Desk()
