@@ -178,9 +178,7 @@ class Attempt:
                 network = self._start_network()
             joined = None if network is None else network.leader
             for instance in self._instances:
-                instance.start(
-                    program, f"{self._name}:{instance.host.name}", joined, self._ended, self._lose_input
-                )
+                instance.start(program, joined, self._ended, self._lose_input)
             self._training_began = self._site.clock.now()
             self._job.enter(Phase.training)
             for instance in self._instances:

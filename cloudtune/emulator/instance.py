@@ -32,6 +32,7 @@ class Instance:
     def __init__(self, job: TrainingJob, host: Host, folder: JobFolder, site: Site) -> None:
         self.host = host
         self.folder = folder
+        self._name = f"{folder.root.parent.name}/{host.name}"  # unique, like the folder
         self._job = job
         self._site = site
         self._root = site.isolation.ml_root(folder)
@@ -75,7 +76,6 @@ class Instance:
     def start(
         self,
         program: Sequence[str],
-        name: str,
         network: int | None,
         on_end: Callable[[Instance], None],
         on_lost_input: Callable[[str], None],
@@ -84,7 +84,6 @@ class Instance:
 
         Args:
             program: The job's command.
-            name: Of this instance, unique in this emulator.
             network: See :meth:`cloudtune.emulator.isolation.Isolation.command`.
             on_end: Called once, from another thread, when it has ended.
             on_lost_input: Called, from another thread, with the reason when a channel cannot be read any more.
@@ -99,12 +98,12 @@ class Instance:
         )
         for pipe in self._pipes:
             pipe.start(lambda error: on_lost_input(str(error)))
-        self._share = share = site.shares.take(str(self.folder.root), self.host.instance_type)
+        self._share = share = site.shares.take(self._name, self.host.instance_type)
         with confined(share.cpus):
             self._container = Container.start(
                 site.isolation.command(self.folder, [relocated(part, self._root) for part in program], network),
                 share.environment | environment,
-                name,
+                self._name,
                 site.isolation.first_process,
                 site.keeper,
             )
@@ -140,7 +139,7 @@ class Instance:
             self._container.close()
         for pipe in self._pipes:
             pipe.end()
-        self._site.shares.give_back(str(self.folder.root))
+        self._site.shares.give_back(self._name)
         return code
 
     def end_sync(self, complete: bool) -> None:

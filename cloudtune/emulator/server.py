@@ -31,6 +31,7 @@ from cloudtune.emulator.faults.killing import Killer, Restart, check_killable
 from cloudtune.emulator.faults.request_faults import RequestFaults
 from cloudtune.emulator.https_proxy import Authority, ProxyHandler
 from cloudtune.emulator.iam import Roles
+from cloudtune.emulator.instance_shares import Shares
 from cloudtune.emulator.isolation import check_choice, choose
 from cloudtune.emulator.job_environment import ScriptFolder
 from cloudtune.emulator.jobs import JobContext, JobTable
@@ -152,6 +153,7 @@ class SageMakerEmulator:
         self.audit = AuditLog()
         self._faults = Faults(self._clock, self.audit)
         self._threads = SharedThreads()
+        self._shares = Shares()
         self._table = JobTable(ACCOUNT_ID, JobContext(self._clock, self.audit))
         self._engine = Engine(
             Site(
@@ -167,6 +169,7 @@ class SageMakerEmulator:
                 self._clock,
                 self._threads,
                 self.delays,
+                shares=self._shares,
             ),
             self._table,
             self.quotas,
@@ -252,6 +255,7 @@ class SageMakerEmulator:
             "ca_bundle": str(self._authority.bundle),
             "max_parallel_jobs": self._settings.max_parallel_jobs,
             "busy": self._engine.busy(),
+            "shares": self._shares.report(),
         }
 
     def jobs(self) -> list[JsonObject]:

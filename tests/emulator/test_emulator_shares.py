@@ -12,6 +12,7 @@ from emulator_rig import Rig
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cloudtune.emulator import SageMakerEmulator
 from cloudtune.emulator.instance_shares import Machine, Shares, confined
 from cloudtune.instance_info import instance_infos
 
@@ -95,13 +96,20 @@ def test_what_is_started_is_confined_and_this_thread_is_not() -> None:
     assert os.sched_getaffinity(0) == before
 
 
-def test_a_job_sees_its_share_and_is_told_what_is_missing(rig: Rig) -> None:
-    code = "print(len(os.sched_getaffinity(0)), os.environ['CUDA_VISIBLE_DEVICES'].count(','))"
+def test_a_job_sees_its_share_and_is_told_what_is_missing(emulator: SageMakerEmulator, rig: Rig) -> None:
+    code = """
+    import urllib.request
+    health = json.load(urllib.request.urlopen(os.environ['AWS_ENDPOINT_URL'] + '/_emulator/health', timeout=10))
+    ((user, share),) = health['shares'].items()
+    assert user.startswith('gpus-0-') and user.endswith('/algo-1') and share['wanted']['gpus'] == 4, health
+    print(len(os.sched_getaffinity(0)), os.environ['CUDA_VISIBLE_DEVICES'].count(','))
+    """
     request = rig.request("gpus", code)
     request["ResourceConfig"]["InstanceType"] = "ml.g4dn.12xlarge"
     rig.sagemaker.create_training_job(**request)
-    assert rig.ended("gpus")["TrainingJobStatus"] == "Completed"
+    assert rig.ended("gpus")["TrainingJobStatus"] == "Completed", rig.all_logs("gpus")
     here = Machine.here()
     gpus = min(4, len(here.gpus))
     lines = [f"emulator: ml.g4dn.12xlarge has 4 GPUs; here it uses {gpus}"] * (gpus < 4)
+    assert emulator.health()["shares"] == {}
     assert rig.all_logs("gpus") == [*lines, f"{min(48, len(here.cpus))} {max(0, gpus - 1)}"]
