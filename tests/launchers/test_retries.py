@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from launcher_helpers import GOOD, benchmark_of, write_script
 
+from cloudtune.constants import MAX_NAME_LENGTH
 from cloudtune.experiments import compare_methods, load_experiments
 from cloudtune.experiments.default_baselines import methods
 from cloudtune.experiments.launchers.hpo_main_local import main
@@ -17,7 +18,9 @@ from cloudtune.names import is_legal_name, retry_name
 from cloudtune.remote.tuning_job import continued_by
 
 # As names.tuner_name makes them.
-NAMES = st.from_regex(r"[a-z][a-z0-9]*(-[a-z0-9]+){0,4}", fullmatch=True).filter(is_legal_name)
+NAMES = st.from_regex(r"[a-z][a-z0-9]*(-[a-z0-9]+){0,4}", fullmatch=True).filter(
+    lambda name: len(name) <= MAX_NAME_LENGTH
+)
 
 
 @settings(max_examples=60, deadline=None)
