@@ -36,6 +36,7 @@ parser.add_argument("--epochs", type=int, required=True)
 parser.add_argument("--lr", type=float, default=0.1)
 parser.add_argument("--label", default="")
 parser.add_argument("--seconds", type=float, default=0.05)
+parser.add_argument("--wait-after", type=int, help="the first attempt waits there for its interruption")
 parser.add_argument("--checkpoints", default="/opt/ml/checkpoints")
 args = parser.parse_args()
 checkpoint = Path(args.checkpoints, "epoch.txt")
@@ -48,6 +49,8 @@ for epoch in range(begin + 1, args.epochs + 1):
         part.write_text(str(epoch))
         part.replace(checkpoint)
     print(f"epoch={epoch} loss={1 / epoch};", flush=True)
+    while begin == 0 and epoch == args.wait_after:
+        time.sleep(1)
 if args.lr < 0:
     raise ValueError("a negative learning rate")
 found = {"label": args.label, "hps": json.loads(os.environ["SM_HPS"]), "channels": {}}
@@ -111,9 +114,10 @@ class Account:
 
     def __init__(self, aws: SageMakerEmulator) -> None:
         self.aws = aws
-        self.s3 = boto3.client("s3")
-        self.sagemaker = boto3.client("sagemaker")
-        self.logs = boto3.client("logs")
+        session = boto3.Session()  # the default one keeps the environment of its first use
+        self.s3 = session.client("s3")
+        self.sagemaker = session.client("sagemaker")
+        self.logs = session.client("logs")
 
     def describe(self, job_name: str) -> dict[str, Any]:
         return dict(self.sagemaker.describe_training_job(TrainingJobName=job_name))
@@ -129,7 +133,10 @@ class Account:
         return eventually(probe, f"{job_name} ends")
 
     def streams(self, job_name: str) -> list[str]:
-        found = self.logs.describe_log_streams(logGroupName=LOG_GROUP, logStreamNamePrefix=f"{job_name}/")
+        try:
+            found = self.logs.describe_log_streams(logGroupName=LOG_GROUP, logStreamNamePrefix=f"{job_name}/")
+        except self.logs.exceptions.ResourceNotFoundException:
+            return []  # no job of this account has printed yet
         return [stream["logStreamName"] for stream in found["logStreams"]]
 
     def printed(self, job_name: str) -> str:

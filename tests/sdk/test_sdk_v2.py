@@ -107,7 +107,7 @@ def test_failing_script(sdk: Any, account: Account, estimator: Any, capfd: pytes
 def test_spot_with_checkpoints(session: Any, account: Account, estimator: Any) -> None:
     checkpoints = f"s3://{session.default_bucket()}/spot"
     spot = estimator(
-        hyperparameters={"epochs": 12, "seconds": 0.5},
+        hyperparameters={"epochs": 12, "wait-after": 3},
         use_spot_instances=True,
         max_run=600,
         max_wait=1200,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from sdk_rig import Account, eventually, sdk_module, write_source, write_wheel
 
 pytestmark = [pytest.mark.sdk, pytest.mark.timeout(300)]
+NUMBERS = itertools.count()
 IMAGE = "763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch-training:2.6.0-gpu-py312"
 
 
@@ -51,7 +53,7 @@ def trainer(sdk: Any, session: Any, account: Account, tmp_path: Path) -> Any:
                 instance_type="ml.g5.xlarge", instance_count=instances, enable_managed_spot_training=spot
             ),
             hyperparameters=hyperparameters,
-            base_job_name="v3",
+            base_job_name=f"v3-{next(NUMBERS)}",  # what the SDK adds has whole seconds
             **arguments,
         )
 
@@ -125,7 +127,7 @@ def test_spot_with_checkpoints(trainer: Any, session: Any, account: Account) -> 
 
     checkpoints = f"s3://{session.default_bucket()}/spot"
     spot = trainer(
-        {"epochs": 12, "seconds": 0.5},
+        {"epochs": 12, "wait-after": 3},
         spot=True,
         checkpoint_config=CheckpointConfig(s3_uri=checkpoints, local_path="/opt/ml/checkpoints"),
         stopping_condition=StoppingCondition(max_runtime_in_seconds=600, max_wait_time_in_seconds=1200),

@@ -8,7 +8,6 @@ import tarfile
 from collections.abc import Iterator
 from typing import Any
 
-import boto3
 import pytest
 from sdk_rig import SCRIPT, Account, sdk_module
 
@@ -25,7 +24,6 @@ def plain_account(request: pytest.FixtureRequest) -> Iterator[Account]:
     with SageMakerEmulator(isolation=request.param) as aws, pytest.MonkeyPatch.context() as patch:
         for name, value in aws.environment().items():
             patch.setenv(name, value)
-        patch.setattr(boto3, "DEFAULT_SESSION", None)
         account = Account(aws)
         account.s3.create_bucket(Bucket=BUCKET)
         yield account
