@@ -17,6 +17,7 @@ from cloudtune.experiment.ports import ExperimentStore, TrialBackend
 from cloudtune.optimizer.baselines import ASHA, GridSearch, RandomSearch
 from cloudtune.optimizer.scheduler import Scheduler
 from cloudtune.optimizer.schedulers.successive_halving import SuccessiveHalvingScheduler
+from cloudtune.paths import ExperimentPaths
 from cloudtune.stores import FileStore
 from cloudtune.testing.crash_anywhere import Disk, Laboratory
 from cloudtune.testing.process_world import ProcessWorld
@@ -64,8 +65,12 @@ class LocalRig:
         self.world = ProcessWorld(next(self._folders))
         return self.world
 
+    def new_paths(self) -> ExperimentPaths:
+        """Of the run that has begun."""
+        return self._world().paths
+
     def make_disk(self) -> Disk:
-        paths = self._world().paths
+        paths = self.new_paths()
         return lambda: FileStore(paths, segment_bytes=400)
 
     def make_backend(self, world: ProcessWorld) -> LocalBackend:

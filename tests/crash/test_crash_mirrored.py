@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import random
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import cast
 
 import pytest
 from crash_lab import laboratory
+from local_lab import LocalRig
 from mirrored_lab import MirroredDisk, Unreliable, Wire, folders_below
 from moto.server import ThreadedMotoServer
 from test_crash_anywhere import FAULTS, SCHEDULERS
@@ -30,6 +32,7 @@ from cloudtune.testing.crash_anywhere import (
     error_anywhere,
     problems_of,
     relay,
+    same_trials,
 )
 from cloudtune.testing.fuse import Fuse, SimulatedCrash, When
 from cloudtune.testing.store_contract import numbered
@@ -75,8 +78,16 @@ def mirrored(scheduler: str, disk: MirroredDisk, lose: bool = False) -> Laborato
     return lab
 
 
-@pytest.mark.parametrize("lose", [False, True], ids=["disk-kept", "disk-lost"])
-@pytest.mark.parametrize("scheduler", METHODS)
+@pytest.mark.parametrize(
+    ("scheduler", "lose"),
+    [
+        ("random", True),
+        ("grid", False),
+        ("asha-stopping", False),
+        ("asha-promotion", True),
+        ("successive-halving", True),
+    ],
+)
 def test_dies_anywhere(scheduler: str, lose: bool, disk: MirroredDisk) -> None:
     crash_anywhere(mirrored(scheduler, disk, lose), sample=3)
 
@@ -96,8 +107,36 @@ def test_every_point(scheduler: str, lose: bool, disk: MirroredDisk) -> None:
     error_anywhere(lab)
 
 
+@pytest.fixture
+def local_rig(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[LocalRig]:
+    rig = LocalRig(tmp_path, request.param)
+    yield rig
+    rig.end()
+
+
+@pytest.mark.parametrize("lose", [False, True], ids=["disk-kept", "disk-lost"])
+@pytest.mark.parametrize("local_rig", ["random", "asha-promotion"], indirect=True)
+def test_dies_anywhere_with_real_trials(
+    local_rig: LocalRig, lose: bool, objects: S3Objects, state: S3Uri, request: pytest.FixtureRequest
+) -> None:
+    """As in a tuning job: processes, and a journal in S3; checkpoints outlive the machine."""
+    disk = MirroredDisk(objects, state, local_rig.new_paths)
+    compare = same_trials if "random" in request.node.name else None
+    lab = local_rig.laboratory(compare=compare, lose_disk=disk.lose if lose else None)
+    lab.make_disk = disk.make
+    crash_anywhere(lab, sample=3)
+
+
 #: Calls to S3 of the first life: claim and restore, then as many uploads as time allows.
 S3_CALLS = range(8)
+
+
+def two_fuses(number: int, when: When) -> list[Fuse]:
+    return [Fuse(number, when), Fuse(number, when)]
+
+
+def one_error(number: int, when: When, error: type[AwsError]) -> list[Fuse]:
+    return [Fuse(number, when, error=error("as scripted"))]
 
 
 @pytest.mark.parametrize("machine", ["kept", "lost", "lost-with-disk"])
@@ -106,7 +145,7 @@ def test_dies_in_each_call_to_s3(when: When, machine: str, disk: MirroredDisk) -
     """So does its successor, which restores; the third life has none of it."""
     lab = mirrored("asha-promotion", disk, machine == "lost-with-disk")
     for number in S3_CALLS:
-        disk.fuses = lambda number=number: [Fuse(number, when), Fuse(number, when)]
+        disk.fuses = functools.partial(two_fuses, number, when)
         story = relay(lab, machine != "kept")
         assert problems_of(story) == []
         assert number > 2 or len(story.lives) == 3, f"it did not die in call {number}"
@@ -117,7 +156,7 @@ def test_dies_in_each_call_to_s3(when: When, machine: str, disk: MirroredDisk) -
 def test_each_call_to_s3_fails(when: When, error: type[AwsError], disk: MirroredDisk) -> None:
     lab = mirrored("asha-promotion", disk)
     for number in S3_CALLS:
-        disk.fuses = lambda number=number: [Fuse(number, when, error=error("as scripted"))]
+        disk.fuses = functools.partial(one_error, number, when, error)
         assert problems_of(relay(lab)) == []
 
 
