@@ -99,9 +99,10 @@ class Instance:
         for pipe in self._pipes:
             pipe.start(lambda error: on_lost_input(str(error)))
         self._share = share = site.shares.take(self._name, self.host.instance_type)
+        command = site.isolation.command(self.folder, [relocated(part, self._root) for part in program], network)
         with confined(share.cpus):
             self._container = Container.start(
-                site.isolation.command(self.folder, [relocated(part, self._root) for part in program], network),
+                share.command(command),
                 share.environment | environment,
                 self._name,
                 site.isolation.first_process,

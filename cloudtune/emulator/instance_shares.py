@@ -1,7 +1,7 @@
-"""Which processors of this machine an instance of a job uses: as many as its type has, if they are here.
+"""What of this machine an instance of a job uses: as many processors as its type has, if they are here.
 
 No job fails because this machine is small: where processors are missing, jobs share those that there are. Memory
-is counted alone; a job may take what the machine has.
+beyond that of the type is refused where this system lets us (:mod:`cloudtune.emulator.memory_groups`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from cloudtune.emulator.memory_groups import MemoryGroups, entering
 from cloudtune.emulator.service_error import JsonObject
 from cloudtune.instance_info import InstanceInfo, instance_infos
 
@@ -52,11 +53,17 @@ class Share:
         info: What its type has in the service; None: not in cloudtune's table, it uses everything.
         cpus: Numbers of CPUs.
         gpus: As in ``Machine``.
+        group: Control group that limits its memory; None: nothing does.
     """
 
     info: InstanceInfo | None
     cpus: tuple[int, ...]
     gpus: tuple[str, ...]
+    group: Path | None = None
+
+    def command(self, command: Sequence[str]) -> list[str]:
+        """``command``, such that the share's limits hold for what it starts; on its CPUs see :func:`confined`."""
+        return entering(self.group, command)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -74,7 +81,8 @@ class Share:
         """For people: what the type has, and what is used here."""
         info = self.info
         wanted = {} if info is None else {"vcpus": info.vcpus, "gpus": info.gpus, "memory_gib": info.memory_gib}
-        return {"wanted": wanted, "cpus": list(self.cpus), "gpus": list(self.gpus)}
+        limited = self.group is not None
+        return {"wanted": wanted, "cpus": list(self.cpus), "gpus": list(self.gpus), "memory_is_limited": limited}
 
 
 class Shares:
@@ -82,10 +90,12 @@ class Shares:
 
     Args:
         machine: Whose they are; None: this one's.
+        groups: Limit memory; None: those that can be had here.
     """
 
-    def __init__(self, machine: Machine | None = None) -> None:
+    def __init__(self, machine: Machine | None = None, groups: MemoryGroups | None = None) -> None:
         self._machine = machine or Machine.here()
+        self._groups = groups or MemoryGroups.here()
         self._lock = threading.Lock()
         self._taken: dict[str, Share] = {}
 
@@ -93,6 +103,9 @@ class Shares:
         """The share of an instance; to be given back under the same, unique name of its user."""
         info = instance_infos()(instance_type) if instance_type in instance_infos() else None
         machine = self._machine
+        group = None
+        if info is not None:
+            group = self._groups.create(user.replace("/", "-"), int(info.memory_gib * (1 << 30)))
         with self._lock:
             if info is None:
                 share = Share(None, machine.cpus, machine.gpus)
@@ -103,14 +116,17 @@ class Shares:
                     info,
                     tuple(sorted(_least_used(machine.cpus, cpus, info.vcpus))),
                     tuple(_least_used(machine.gpus, gpus, info.gpus)),
+                    group,
                 )
             self._taken[user] = share
             return share
 
     def give_back(self, user: str) -> None:
-        """May be called twice."""
+        """To be called when its processes have ended. May be called twice."""
         with self._lock:
-            self._taken.pop(user, None)
+            share = self._taken.pop(user, None)
+        if share is not None and share.group is not None:
+            self._groups.remove(share.group)
 
     def report(self) -> JsonObject:
         """What is in use, by user."""

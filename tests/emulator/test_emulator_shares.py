@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from emulator_rig import Rig
@@ -13,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudtune.emulator import SageMakerEmulator
-from cloudtune.emulator.instance_shares import Machine, Shares, confined
+from cloudtune.emulator.instance_shares import Machine, Share, Shares, confined
+from cloudtune.emulator.memory_groups import MemoryGroups, entering
 from cloudtune.instance_info import instance_infos
 
 TYPES = sorted(info.name for info in instance_infos())
@@ -113,3 +116,56 @@ def test_a_job_sees_its_share_and_is_told_what_is_missing(emulator: SageMakerEmu
     lines = [f"emulator: ml.g4dn.12xlarge has 4 GPUs; here it uses {gpus}"] * (gpus < 4)
     assert emulator.health()["shares"] == {}
     assert rig.all_logs("gpus") == [*lines, f"{min(48, len(here.cpus))} {max(0, gpus - 1)}"]
+
+
+def hierarchy(tmp_path: Path, controllers: str) -> MemoryGroups:
+    """What ``here`` makes of a folder that looks like a hierarchy of control groups."""
+    root = tmp_path / "cgroup"
+    for name, enabled in (("", "cpu memory"), ("user.slice", controllers), ("user.slice/app", "")):
+        (root / name).mkdir(parents=True, exist_ok=True)
+        (root / name / "cgroup.subtree_control").write_text(enabled)
+    (tmp_path / "mounts").write_text(f"proc /proc proc rw 0 0\ncgroup2 {root} cgroup2 rw 0 0\n")
+    (tmp_path / "self").write_text("1:name=systemd:/x\n0::/user.slice/app\n")
+    return MemoryGroups.here(tmp_path / "self", tmp_path / "mounts")
+
+
+@pytest.mark.parametrize(("controllers", "where"), [("memory pids", "user.slice"), ("pids", "")])
+def test_memory_is_limited_below_the_nearest_group_that_can(tmp_path: Path, controllers: str, where: str) -> None:
+    groups = hierarchy(tmp_path, controllers)
+    share = Shares(machine(2, 0), groups).take("job/algo-1", "ml.m5.large")
+    assert share.group == tmp_path / "cgroup" / where / "cloudtune-emulator-job-algo-1"
+    assert int((share.group / "memory.max").read_text()) == 8 << 30
+    command = share.command([sys.executable, "-c", "import os; print(os.getpid(), os.environ['X'])", "a b"])
+    done = subprocess.run(command, env={"X": "y"}, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == [(share.group / "cgroup.procs").read_text().strip(), "y"]
+    assert share.report()["memory_is_limited"] is True
+
+
+def test_a_job_runs_where_its_group_has_gone(tmp_path: Path) -> None:
+    share = Share(None, (), (), tmp_path / "gone")
+    done = subprocess.run(share.command(["echo", "a b"]), capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("a b\n", "")
+
+
+def test_without_control_groups_memory_is_not_limited(tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    for groups in (
+        MemoryGroups.here(tmp_path / "none", tmp_path / "none"),
+        MemoryGroups.here(tmp_path / "empty", tmp_path / "empty"),
+    ):
+        share = Shares(machine(2, 0), groups).take("a", "ml.m5.large")
+        assert share.group is None and share.command(["x"]) == ["x"]
+
+
+def test_a_limit_is_enforced_where_this_system_lets_us() -> None:
+    groups = MemoryGroups.here()
+    group = groups.create(f"test-{os.getpid()}", 64 << 20)
+    if group is None:
+        pytest.skip("no control groups of version 2 can be made here")
+    try:
+        eats = "x = bytearray(512 << 20); print(len(x))"
+        done = subprocess.run(entering(group, [sys.executable, "-c", eats]), capture_output=True, timeout=60)
+        assert done.returncode == -signal.SIGKILL
+    finally:
+        groups.remove(group)
+    assert not group.exists()
