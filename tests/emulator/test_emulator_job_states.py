@@ -25,6 +25,7 @@ from cloudtune.emulator.object_store import LOG_GROUP, LogStore
 from cloudtune.emulator.service_clock import ServiceClock
 from cloudtune.emulator.service_error import ServiceError
 from cloudtune.emulator.settings import ACCOUNT_ID
+from cloudtune.emulator.shared_threads import SharedThreads
 
 MODEL = ServiceModel(Loader().load_service_model("sagemaker", "service-2"), "sagemaker")
 REQUEST: dict[str, Any] = {"TrainingJobName": "job", "OutputDataConfig": {"S3OutputPath": "s3://bucket/x/"}}
@@ -164,9 +165,10 @@ def test_a_log_of_short_lines_stays_within_its_space(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(log_shipper, "_MAX_LOG_BYTES", 50_000)
     reader, writer = os.pipe()
     logs = LogStore(ACCOUNT_ID, "eu-north-1")
-    stream = logs.new_stream("yes")
-    shipper = LogShipper(reader, logs, stream, MetricExtractor([]))
-    shipper.start()
+    stream = logs.new_stream("yes", "algo-1")
+    threads = SharedThreads()
+    shipper = LogShipper(reader, logs, stream, MetricExtractor([]), threads)
+    shipper.start(None)
     with os.fdopen(writer, "wb") as file:
         file.write(b"y\n" * 20_000)
     shipper.finish()
@@ -174,3 +176,4 @@ def test_a_log_of_short_lines_stays_within_its_space(monkeypatch: pytest.MonkeyP
     events = logs_backends[ACCOUNT_ID]["eu-north-1"].groups[LOG_GROUP].streams[stream].events
     assert 50 < len(events) < 200
     assert "dropped" in events[-1].message
+    threads.close()
