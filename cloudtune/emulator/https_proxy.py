@@ -193,7 +193,7 @@ class ProxyHandler(MotoRequestHandler):
         except OSError as error:
             self.send_error(502, f"{host}:{port} cannot be reached", str(error))
             return
-        with other:
+        with other, contextlib.suppress(OSError):  # whoever breaks off, the other one learns of it
             self._established()
             other.settimeout(self.timeout)
             _relay(self.connection, other)
