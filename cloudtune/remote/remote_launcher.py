@@ -64,7 +64,7 @@ class RemoteLauncher:
         estimator_kwargs: As an estimator of the SageMaker SDK has them: ``image_uri`` or ``framework_version`` and
             ``py_version`` (PyTorch), ``max_run``, ``max_wait``, ``use_spot_instances``, ``volume_size``,
             ``environment``, ``tags``, ``subnets``, ``security_group_ids``, ``keep_alive_period_in_seconds``,
-            ``volume_kms_key``, ``checkpoint_s3_uri``.
+            ``volume_kms_key``, ``checkpoint_s3_uri`` (each tuner has a folder of its own below it).
 
     Raises:
         SpecError: For arguments that cannot work.

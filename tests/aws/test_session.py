@@ -262,3 +262,11 @@ def test_errors_survive_pickling(session: AwsSession) -> None:
     copy = pickle.loads(pickle.dumps(caught.value))
     assert isinstance(copy, CloudtuneError)
     assert (str(copy), copy.code) == (str(caught.value), caught.value.code)
+
+
+def test_a_dead_connection_to_s3_is_given_up_soon() -> None:
+    """The last upload of a job has a minute: a connection that has died leaves time for another."""
+    environ = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_REGION": "us-east-1"}
+    session = AwsSession(endpoint_url="http://127.0.0.1:9", environ=environ)
+    assert session.client("s3").meta.config.read_timeout <= 20
+    assert session.client("sagemaker").meta.config.read_timeout == 60
