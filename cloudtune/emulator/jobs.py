@@ -247,7 +247,7 @@ class TrainingJob:
     def set_warm_pool(self, status: str, retained_s: float | None = None, reused_by: str | None = None) -> None:
         """Notes what became of its warm pool; ``retained_s``, once it has ended, is billed."""
         with self._lock:
-            found: JsonObject = {"Status": status}
+            found: JsonObject = {"Status": str(status)}
             if retained_s is not None:
                 found["ResourceRetainedBillableTimeInSeconds"] = round(retained_s)
                 self._bill("warm_pool", self._attempts_ended, retained_s, retained_s)

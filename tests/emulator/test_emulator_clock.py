@@ -20,7 +20,7 @@ def test_a_scale_that_is_none_is_refused(scale: float) -> None:
         ServiceClock(scale)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.floats(1e-3, 1e6), st.floats(0, 1e5))
 def test_real_seconds_are_service_seconds_by_the_scale(scale: float, seconds: float) -> None:
     clock = ServiceClock(scale, start=0.0)

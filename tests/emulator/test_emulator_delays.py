@@ -7,7 +7,7 @@ import statistics
 import pytest
 from emulator_rig import Rig
 from fleet_rig import FleetRig, spot
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudtune.emulator import SageMakerEmulator
@@ -23,6 +23,7 @@ SLOW = (
 CPU, GPU = (("ml.m5.large", 1),), (("ml.g5.xlarge", 1),)
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.integers(), st.text(max_size=10), st.integers(0, 9), st.booleans())
 def test_a_draw_depends_on_seed_job_and_attempt_alone(seed: int, name: str, attempt: int, is_spot: bool) -> None:
     first, second = Delays(REALISTIC, seed), Delays(REALISTIC, seed)

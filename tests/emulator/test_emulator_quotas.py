@@ -132,7 +132,7 @@ def test_without_capacity_for_one_instance_none_is_launched() -> None:
     assert rig.used("on_demand") == 20 - failed[1]
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 4), st.floats(0, 50)), max_size=30))
 def test_what_is_used_never_exceeds_the_limit(steps: list[tuple[int, int, float]]) -> None:
     clock = HandClock()
