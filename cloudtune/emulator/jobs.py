@@ -87,11 +87,6 @@ class TrainingJob:
             return self._phase or Phase.starting
 
     @property
-    def interruptions(self) -> int:
-        with self._lock:
-            return self._interruptions
-
-    @property
     def attempt(self) -> int:
         """Number of the current attempt: 0, and one more after each interruption and each retry."""
         with self._lock:

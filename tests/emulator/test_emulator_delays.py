@@ -24,7 +24,7 @@ CPU, GPU = (("ml.m5.large", 1),), (("ml.g5.xlarge", 1),)
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.integers(), st.text(max_size=10), st.integers(0, 9), st.booleans())
+@given(st.integers(), st.text("ab-1", max_size=10), st.integers(0, 9), st.booleans())
 def test_a_draw_depends_on_seed_job_and_attempt_alone(seed: int, name: str, attempt: int, is_spot: bool) -> None:
     first, second = Delays(REALISTIC, seed), Delays(REALISTIC, seed)
     second.start_s(GPU, is_spot, "another", 3)
