@@ -129,3 +129,20 @@ def test_a_study_keeps_its_settings(
     assert names_of(sagemaker_emulator) == ["demo-train-height-RS-0"]
     assert launch(*launched, "--max_failures", "9", "--max_run", "2000", "--spot", "--num_seeds", "2") == 0
     assert names_of(sagemaker_emulator) == ["demo-train-height-RS-0", "demo-train-height-RS-1"]
+
+
+def test_only_new_jobs_are_asked_for(
+    sagemaker_emulator: SageMakerEmulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """To pytest, standard input is no terminal: a question is an error."""
+    launched = ["--experiment_tag", "paid", "--method", "RS"]
+    assert launch(*launched, "--no_wait") == 2
+    assert "Add --yes" in capsys.readouterr().err and names_of(sagemaker_emulator) == []
+    assert launch(*launched, "--no_wait", "--yes") == 0
+    assert "Study paid: 1 job on ml.m5.large" in capsys.readouterr().err
+    assert launch(*launched) == 0  # to wait costs nothing
+    assert "Study paid: 1 job of an earlier launch, none to be started." in capsys.readouterr().err
+    assert launch(*launched, "--num_seeds", "3") == 2
+    said = capsys.readouterr().err
+    assert "Study paid: 2 jobs on" in said and "Besides, there are 1 of an earlier launch." in said
+    assert names_of(sagemaker_emulator) == ["paid-train-height-RS-0"]

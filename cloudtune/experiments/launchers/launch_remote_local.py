@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from cloudtune.aws.code_archive import CodeArchive, upload_code
+from cloudtune.aws.cost import highest_cost
 from cloudtune.aws.job_status import JobState
 from cloudtune.aws.objects import S3Objects
 from cloudtune.aws.session import AwsSession
@@ -38,7 +39,7 @@ from cloudtune.experiments.launchers.study_record import (
     open_study,
     require_writable_root,
 )
-from cloudtune.experiments.launchers.study_submission import StudySubmission, SubmittedJob
+from cloudtune.experiments.launchers.study_submission import StudySubmission, SubmittedJob, jobs_to_make
 from cloudtune.experiments.launchers.study_view import StudyView, WatchedStudy
 from cloudtune.experiments.loading import load_experiments
 from cloudtune.experiments.retries import is_complete_here
@@ -145,14 +146,14 @@ class _Launcher:
         for spec in plan.specs:
             validate_request(create_training_job_request(spec))
         self._binding.claim(bucket)
-        self._confirm(plan, cloud)
+        training_jobs = TrainingJobs(cloud.session, self._clock)
+        self._confirm(plan, cloud, training_jobs)
         upload_code(S3Objects(cloud.session), bucket, archive)
         self._plan_interruptions(cloud)
-        return self._submit_and_wait(cloud, where)
+        return self._submit_and_wait(cloud, where, training_jobs)
 
-    def _submit_and_wait(self, cloud: Cloud, where: planning.Destination) -> int:
+    def _submit_and_wait(self, cloud: Cloud, where: planning.Destination, training_jobs: TrainingJobs) -> int:
         study, bucket = self._study, where.code.bucket
-        training_jobs = TrainingJobs(cloud.session, self._clock)
         submission = StudySubmission(
             training_jobs,
             cloud.session,
@@ -250,14 +251,20 @@ class _Launcher:
         given = self._arguments.bucket
         return cloud.session.check_bucket(given) if given else cloud.session.default_bucket()
 
-    def _confirm(self, plan: planning.LaunchPlan, cloud: Cloud) -> None:
-        """Money is spent on AWS only with a yes."""
+    def _confirm(self, plan: planning.LaunchPlan, cloud: Cloud, training_jobs: TrainingJobs) -> None:
+        """Money is spent on AWS only with a yes. Jobs of an earlier launch cost nothing more."""
         benchmark = self._study.benchmark
+        specs = list(plan.specs) if cloud.emulator else jobs_to_make(plan.specs, training_jobs)
+        there = len(plan.specs) - len(specs)
+        if not specs:
+            self._say(f"Study {self._tag}: {_count(there, 'job')} of an earlier launch, none to be started.")
+            return
         self._say(
-            f"Study {self._tag}: {_count(len(plan.specs), 'job')} on {plan.specs[0].instance_type}"
-            f"{' (spot)' if plan.specs[0].spot else ''}, each tuning {self._study.benchmark_name} for "
+            f"Study {self._tag}: {_count(len(specs), 'job')} on {specs[0].instance_type}"
+            f"{' (spot)' if specs[0].spot else ''}, each tuning {self._study.benchmark_name} for "
             f"{benchmark.max_wallclock_time:g} s with {_count(benchmark.n_workers, 'worker')}. "
-            + (f"On AWS: {plan.cost}." if cloud.emulator else f"Cost: {plan.cost}.")
+            f"{'On AWS' if cloud.emulator else 'Cost'}: {highest_cost(specs)}."
+            + (f" Besides, there are {there} of an earlier launch." if there else "")
         )
         if cloud.emulator is not None or self._arguments.yes:
             return
@@ -265,7 +272,11 @@ class _Launcher:
             raise SpecError(
                 "This would start jobs that cost money.", "Add --yes to go on, or --dry_run to look first."
             )
-        if input("Go on? [y/N] ").strip().lower() not in ("y", "yes"):
+        try:
+            answer = input("Go on? [y/N] ")
+        except EOFError:  # Ctrl-D
+            answer = ""
+        if answer.strip().lower() not in ("y", "yes"):
             raise SpecError("Nothing was started.")
 
     def _plan_interruptions(self, cloud: Cloud) -> None:

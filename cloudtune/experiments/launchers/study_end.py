@@ -42,7 +42,7 @@ def conclude(tag: str, benchmark: str, experiments: Sequence[ExperimentResult]) 
         say(f"Picture: {comparison.plot(experiments_root() / tag / name)}")
     except MissingExtra as error:
         say(f"No picture: {error}")
-    say(f"In Python: cloudtune.experiments.load_experiments({tag!r})")
+    say(f"Each experiment: cloudtune list --tag {tag}; in Python cloudtune.experiments.load_experiments({tag!r})")
 
 
 def failure_of(failed: Mapping[str, JobStatus], num_jobs: int, training_jobs: TrainingJobs) -> JobFailed:

@@ -24,6 +24,7 @@ from cloudtune.paths import S3ExperimentPaths, experiments_root
 
 #: More jobs than this take longer than a moment.
 _MANY = 8
+_TOO_EARLY = (JobState.failed, JobState.stopped)
 #: Makes the job of an experiment.
 MakeSpec = Callable[[PlannedExperiment], TrainingJobSpec]
 
@@ -34,6 +35,19 @@ class SubmittedJob:
 
     experiment: PlannedExperiment
     spec: TrainingJobSpec
+
+
+def jobs_to_make(specs: Sequence[TrainingJobSpec], training_jobs: TrainingJobs) -> list[TrainingJobSpec]:
+    """Those of ``specs`` for which :class:`StudySubmission` would make a job: there is none, or the last one has
+    ended too early."""
+    runs = {spec.name: [retry_name(spec.name, run) for run in range(1, MAX_RUNS + 1)] for spec in specs}
+    known = training_jobs.statuses([name for names in runs.values() for name in names])
+
+    def is_needed(spec: TrainingJobSpec) -> bool:
+        there = [known[name] for name in runs[spec.name] if name in known]
+        return not there or there[-1].state in _TOO_EARLY
+
+    return [spec for spec in specs if is_needed(spec)]
 
 
 class StudySubmission:
@@ -133,7 +147,7 @@ class StudySubmission:
 
 
 def _has_ended_too_early(submission: Submission) -> bool:
-    return submission.status is not None and submission.status.state in (JobState.failed, JobState.stopped)
+    return submission.status is not None and submission.status.state in _TOO_EARLY
 
 
 def _what_was_done(submissions: Sequence[Submission]) -> str:
