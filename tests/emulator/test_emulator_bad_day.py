@@ -78,14 +78,12 @@ def test_a_small_job_runs_to_its_end(bad_day: SageMakerEmulator) -> None:
 
 def test_a_study_of_cloudtune_has_every_report_once(bad_day: SageMakerEmulator) -> None:
     arguments = ["--benchmark", "train_height", "--max_wallclock_time", "3", "--experiment_tag", "bad"]
-    chosen = {name: methods[name] for name in ("RS", "ASHA")}
-    launched = launch_remote(
-        ENTRY_POINT, chosen, real_benchmark_definitions, argv=[*arguments, "--spot", "--num_seeds", "1", "--yes"]
-    )
+    chosen = {"ASHA": methods["ASHA"]}
+    launched = launch_remote(ENTRY_POINT, chosen, real_benchmark_definitions, argv=[*arguments, "--spot", "--yes"])
     assert launched == 0
     bad_day.apply_scenario("calm")
     found = load_experiments("bad", download_if_not_found=False)
-    assert len(found) == 2
+    assert len(found) == 1
     for experiment in found:
         assert experiment.ended and experiment.num_reports > 0, experiment.name
         levels = experiment.results[["trial_id", "epoch"]]
@@ -94,4 +92,15 @@ def test_a_study_of_cloudtune_has_every_report_once(bad_day: SageMakerEmulator) 
             assert list(reported["epoch"]) == list(range(1, len(reported) + 1))
             assert len(reported) <= TRAIN_HEIGHT_EPOCHS
     struck = Counter(entry["fault"] for entry in bad_day.audit.entries("fault"))
-    assert struck["throttled"] and struck["internal_error"] and struck["slow_response"], struck
+    assert len(struck) > 2, struck
+
+
+def test_a_realistic_job_waits_for_its_instances() -> None:
+    with SageMakerEmulator(max_parallel_jobs=1, scenario="realistic", time_scale=100) as aws:
+        rig = Rig(aws.endpoint_url, aws.role_arn)
+        found = rig.run("realistic", "print('trained')")
+        assert found["TrainingJobStatus"] == "Completed"
+        assert 60 <= (found["TrainingStartTime"] - found["CreationTime"]).total_seconds()
+        aws.apply_scenario("calm")
+        found = rig.run("calm", "print('trained')")
+        assert (found["TrainingStartTime"] - found["CreationTime"]).total_seconds() < 60

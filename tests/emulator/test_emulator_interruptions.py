@@ -146,7 +146,9 @@ while runs < 2: signal.pause()
 def interrupted_twice(seed: int) -> dict[str, list[float]]:
     """Service seconds from the beginning of training to each interruption."""
     scenario = of({"kind": "interruption", "rate_per_hour": 600, "times": 2, "notice": True})
-    with SageMakerEmulator(max_parallel_jobs=2, scenario=scenario, seed=seed, time_scale=10) as aws:
+    with SageMakerEmulator(
+        max_parallel_jobs=2, scenario=scenario, seed=seed, time_scale=10, stop_grace_s=10
+    ) as aws:
         rig = Rig(aws.endpoint_url, aws.role_arn)
         names = [rig.submit(f"job-{number}", PATIENT, spot=True) for number in range(2)]
         found = {}
