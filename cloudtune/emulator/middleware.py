@@ -163,8 +163,8 @@ class Middleware:
             nothing = not content and service not in ("", "s3")  # S3's HEAD has no body
             if nothing or content[:14].lower().startswith((b"<!doctype html", b"<html")):
                 code = _UNKNOWN if status.startswith(("404", "405")) else _INTERNAL
-                error = ServiceError(code, "The emulator does not know this request.", int(status[:3]))
-                return _respond_error(environ, start_response, error)
+                text = "The emulator does not know this request."
+                return _respond_error(environ, start_response, ServiceError(code, text, int(status[:3])))
             answer = [content]
         start_response(status, headers)
         return answer

@@ -78,6 +78,5 @@ class ServiceQuotas(JsonService):
 
 
 def quota_code(name: str) -> str:
-    """The emulator's code of a quota: of the service's form, made from the quota's name (the service's own codes are
-    not published as a list)."""
+    """The emulator's code of a quota, of the service's form. The service's own are not published as a list."""
     return f"L-{hashlib.sha256(name.encode()).hexdigest()[:8].upper()}"
