@@ -100,7 +100,4 @@ def test_a_realistic_job_waits_for_its_instances() -> None:
         rig = Rig(aws.endpoint_url, aws.role_arn)
         found = rig.run("realistic", "print('trained')")
         assert found["TrainingJobStatus"] == "Completed"
-        assert 60 <= (found["TrainingStartTime"] - found["CreationTime"]).total_seconds()
-        aws.apply_scenario("calm")
-        found = rig.run("calm", "print('trained')")
-        assert (found["TrainingStartTime"] - found["CreationTime"]).total_seconds() < 60
+        assert (found["TrainingStartTime"] - found["CreationTime"]).total_seconds() >= 60

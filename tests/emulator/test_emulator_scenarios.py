@@ -193,7 +193,7 @@ def test_files_and_their_traces(tmp_path: Path) -> None:
     path.write_text("{", encoding="utf-8")
     with pytest.raises(SpecError, match="no valid JSON"):
         load_scenario(path)
-    with pytest.raises(SpecError, match="cannot be read"):
+    with pytest.raises(SpecError, match=r"^The scenario .*missing\.json cannot be read"):
         load_scenario(tmp_path / "missing.json")
 
 

@@ -94,8 +94,9 @@ def load_scenario(source: str | os.PathLike[str] | Scenario) -> Scenario:
                 f"Choose one of: {', '.join(preset_names())}; or give the path of a .json file.",
             )
         path = _PRESETS / f"{source}.json"
+    text = _text(path, "The scenario")
     try:
-        document = json.loads(_text(path, "The scenario"))
+        document = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise SpecError(f"The scenario {path} is no valid JSON: {error}.", "Mend the file.") from error
     return _read(document, path)
