@@ -96,6 +96,12 @@ class CodeArchive:
     skipped: tuple[str, ...] = ()
 
 
+def import_name(path: Path) -> str:
+    """The name under which a dependency is imported: a link's own, not that of what it leads to."""
+    name = path.expanduser().absolute().name
+    return path.resolve().name if name == ".." else name
+
+
 def build_archive(entries: Iterable[tuple[Path | bytes, str]]) -> CodeArchive:
     """Packs files, folders and literal contents.
 

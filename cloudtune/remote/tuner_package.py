@@ -14,7 +14,7 @@ from typing import IO, Any, Protocol, runtime_checkable
 import dill
 import numpy as np
 
-from cloudtune.aws.code_archive import CodeArchive, build_archive
+from cloudtune.aws.code_archive import CodeArchive, build_archive, import_name
 from cloudtune.aws.requirements import RequirementsText, merge_requirements
 from cloudtune.errors import SnapshotError, SpecError
 from cloudtune.remote import job_layout as layout
@@ -76,15 +76,9 @@ def build_tuner_archive(tuner: Tuner, script: Path, dependencies: Sequence[str |
             (script.parent, layout.SCRIPT_FOLDER),
             (snapshot, layout.TUNER_SNAPSHOT),
             (merge_requirements(requirements).encode(), layout.REQUIREMENTS),
-            *((folder, _import_name(Path(path))) for folder, path in zip(folders, dependencies, strict=True)),
+            *((folder, import_name(Path(path))) for folder, path in zip(folders, dependencies, strict=True)),
         ]
     )
-
-
-def _import_name(path: Path) -> str:
-    """A link is imported by its own name, not by that of what it leads to."""
-    name = path.expanduser().absolute().name
-    return path.resolve().name if name == ".." else name
 
 
 def _pickled(tuner: Tuner) -> bytes:

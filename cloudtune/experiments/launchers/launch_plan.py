@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cloudtune import names
-from cloudtune.aws.code_archive import CodeArchive, build_archive
+from cloudtune.aws.code_archive import CodeArchive, build_archive, import_name
 from cloudtune.aws.cost import HighestCost, highest_cost
 from cloudtune.aws.images import image_uri
 from cloudtune.aws.requirements import RequirementsText, merge_requirements
@@ -99,7 +99,7 @@ def build_code(
         (entry_point.parent, _ENTRY),
         (merge_requirements(requirements).encode(), layout.REQUIREMENTS),
     ]
-    entries += [(Path(path).expanduser().resolve(), Path(path).resolve().name) for path in source_dependencies]
+    entries += [(Path(path).expanduser().resolve(), import_name(Path(path))) for path in source_dependencies]
     return build_archive(entries)
 
 
