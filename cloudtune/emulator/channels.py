@@ -15,7 +15,7 @@ from cloudtune.emulator.hosts import Host
 from cloudtune.emulator.ml_folder import JobFolder
 from cloudtune.emulator.object_store import ObjectStore, StoreFailed, split_uri
 from cloudtune.emulator.rules import ML_ROOT
-from cloudtune.emulator.service_error import JsonObject
+from cloudtune.emulator.service_error import JsonObject, ServiceError
 
 _MAX_MANIFEST_BYTES = 64 << 20
 
@@ -134,7 +134,10 @@ def _manifest_parts(store: ObjectStore, uri: str) -> list[Part]:
         raise StoreFailed(
             f'the manifest {uri} is not of the form [{{"prefix": "s3://bucket/path/"}}, "relative/name", ...]'
         )
-    data_bucket, start = split_uri(prefix)
+    try:
+        data_bucket, start = split_uri(prefix)
+    except ServiceError as error:
+        raise StoreFailed(f"the manifest {uri} names a prefix that is no S3 URI: {prefix}") from error
     return [Part(data_bucket, start + name, name) for name in manifest[1:]] or prefix_parts(store, prefix)
 
 

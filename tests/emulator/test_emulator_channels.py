@@ -65,7 +65,16 @@ def test_a_manifest_names_the_files(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize(
-    "manifest", ["no JSON", "{}", "[]", '["a"]', '[{"prefix": 3}]', '[{"prefix": "s3://rehearsals/x"}, 4]']
+    "manifest",
+    [
+        "no JSON",
+        "{}",
+        "[]",
+        '["a"]',
+        '[{"prefix": 3}]',
+        '[{"prefix": "x"}]',
+        '[{"prefix": "s3://rehearsals/x"}, 4]',
+    ],
 )
 def test_what_is_no_manifest_is_refused(store: ObjectStore, manifest: str) -> None:
     store.put("bucket", "m", manifest.encode())
