@@ -51,6 +51,7 @@ _REASONS = {
     405: "Method Not Allowed",
     413: "Payload Too Large",
 }
+_LOCAL_ORIGIN = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?")
 _SCOPE = re.compile(r"Credential=[^/,&\s]+/\d{8}/([a-z0-9-]+)/([a-z0-9-]+)/aws4_request")
 
 
@@ -90,8 +91,9 @@ class Middleware:
         try:
             self._last_request = time.monotonic()
             if path.startswith(_OWN_PAGES):
-                _refuse_browsers(environ)
+                _refuse_pages(environ)
                 return self._admin_page(environ, path, start_response)
+            _refuse_pages(environ, local=True)
             if "HTTP_X_AMZ_TARGET" in environ:
                 return self._json_service(environ, start_response)
             region, service = _scope(environ)
@@ -114,7 +116,7 @@ class Middleware:
         """A request of the JSON protocol, which names service and operation in a header."""
         service, _, operation = environ["HTTP_X_AMZ_TARGET"].partition(".")
         if service == _SAGEMAKER:
-            _refuse_browsers(environ)
+            _refuse_pages(environ)
             answer = self._sagemaker(environ, operation)
         elif service in self._services:
             request = _parse(_peek_body(environ))
@@ -195,9 +197,11 @@ def _filter_logs(environ: Environ) -> JsonObject | None:
     return None
 
 
-def _refuse_browsers(environ: Environ) -> None:
-    """A page in the user's browser must not be able to run jobs on their machine."""
-    if "HTTP_ORIGIN" in environ:
+def _refuse_pages(environ: Environ, local: bool = False) -> None:
+    """A page in the user's browser must not be able to run programs on their machine, nor to replace in S3 what
+    jobs run. With ``local``, pages of this machine may ask, such as a web application under test."""
+    origin = environ.get("HTTP_ORIGIN")
+    if origin is not None and not (local and _LOCAL_ORIGIN.fullmatch(origin)):
         raise ServiceError(
             "AccessDeniedException", "The emulator does not serve web pages.", 403, rule="operation.origin"
         )

@@ -341,3 +341,27 @@ def test_log_events_are_filtered_by_stream(rig: Rig) -> None:
     assert code == "InvalidParameterException"
     code, _ = error_of(rig.logs.filter_log_events, logGroupName="/no/group", logStreamNamePrefix="x")
     assert code == "ResourceNotFoundException"
+
+
+@pytest.mark.parametrize(
+    ("origin", "allowed"),
+    [
+        ("https://example.com", False),
+        ("null", False),
+        ("http://localhost.example.com", False),
+        ("http://localhost:3000", True),
+        ("http://127.0.0.1", True),
+    ],
+)
+def test_pages_of_other_sites_reach_nothing(rig: Rig, origin: str, allowed: bool) -> None:
+    """Neither S3, where a page could replace what a job runs, nor moto's reset."""
+    rig.put("pages/code.py", "mine")
+    for path in (f"/{BUCKET}/pages/code.py", "/moto-api/nothing"):
+        head = f"PUT {path} HTTP/1.1\r\nHost: x\r\nOrigin: {origin}\r\nContent-Length: 6\r\n"
+        signed = (
+            "AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0"
+        )
+        request = f"{head}Authorization: {signed}\r\n\r\ntheirs".encode()
+        status, headers, _ = exchange(rig.endpoint_url, request)
+        assert (status == 403 and headers.get("x-emulator-rule") == "operation.origin") is not allowed
+    assert rig.get("pages/code.py") == (b"theirs" if allowed else b"mine")
