@@ -82,10 +82,8 @@ def mirrored(scheduler: str, disk: MirroredDisk, lose: bool = False) -> Laborato
 @pytest.mark.parametrize(
     ("scheduler", "lose"),
     [
-        ("random", True),
         ("grid", False),
-        ("asha-stopping", False),
-        ("asha-promotion", True),
+        ("asha-stopping", True),
         ("successive-halving", True),
     ],
 )
@@ -129,7 +127,7 @@ def test_dies_anywhere_with_real_trials(
 
 
 #: Calls to S3 of the first life: claim and restore, then as many uploads as time allows.
-S3_CALLS = range(8)
+S3_CALLS = range(6)
 
 
 def two_fuses(number: int, when: When) -> list[Fuse]:
