@@ -26,6 +26,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import certifi
+from botocore.loaders import Loader
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -35,8 +36,6 @@ from moto.moto_server.werkzeug_app import MotoRequestHandler
 from cloudtune.paths import write_atomic
 
 _log = logging.getLogger(__name__)
-# Partitions aws, aws-cn and aws-eusc; the last one: dual-stack endpoints.
-_DOMAINS = ("amazonaws.com", "amazonaws.com.cn", "amazonaws.eu", "api.aws")
 _TELEMETRY = "sm-pysdk-t-"
 _HOST = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*", re.ASCII)
 _CONNECT_TIMEOUT_S = 20.0
@@ -47,9 +46,17 @@ _CLOCK_SKEW = datetime.timedelta(days=1)
 _ROOTS = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 
 
+@functools.cache
+def domains() -> tuple[str, ...]:
+    """Of AWS's services in all partitions (``amazonaws.com``, ``amazonaws.com.cn``, ``api.aws``, ...)."""
+    outputs = [partition["outputs"] for partition in Loader().load_data("partitions")["partitions"]]
+    kinds = ("dnsSuffix", "dualStackDnsSuffix")
+    return tuple(sorted({suffixes[kind] for suffixes in outputs for kind in kinds if kind in suffixes}))
+
+
 def is_aws(host: str) -> bool:
-    """Whether ``host`` is AWS's."""
-    return any(host.endswith(f".{domain}") for domain in _DOMAINS)
+    """Whether ``host`` belongs to a service of AWS."""
+    return any(host.endswith(f".{domain}") for domain in domains())
 
 
 class Authority:
@@ -107,7 +114,7 @@ def _make(path: Path) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
     )
     builder = builder.add_extension(usage, critical=True)
     # Whoever gets hold of the key cannot pretend to be anything but the emulator.
-    constraints = x509.NameConstraints([x509.DNSName(domain) for domain in _DOMAINS], None)
+    constraints = x509.NameConstraints([x509.DNSName(domain) for domain in domains()], None)
     builder = builder.add_extension(constraints, critical=True)
     certificate = builder.sign(key, hashes.SHA256())
     write_atomic(path, _private(key) + _pem(certificate))

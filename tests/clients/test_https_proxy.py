@@ -14,8 +14,11 @@ import threading
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import boto3
 import pytest
+from botocore.config import Config
 from client_rig import Account
 
 from cloudtune.emulator import SageMakerEmulator
@@ -103,7 +106,14 @@ def test_requests_and_urllib_trust_it_and_telemetry_ends_here(proxied: dict[str,
 
 
 @pytest.mark.parametrize(
-    "host", [STS, "bucket.s3.eu-west-1.amazonaws.com", "sts.cn-north-1.amazonaws.com.cn", f"{'x' * 63}.api.aws"]
+    "host",
+    [
+        STS,
+        "bucket.s3.eu-west-1.amazonaws.com",
+        "sts.cn-north-1.amazonaws.com.cn",
+        f"{'x' * 63}.api.aws",
+        "sts.cn-north-1.api.amazonwebservices.com.cn",
+    ],
 )
 def test_certificates_please_strict_clients(aws: SageMakerEmulator, host: str) -> None:
     with trusting(aws, host) as secured:
@@ -146,6 +156,17 @@ def test_what_is_aws() -> None:
     assert is_aws(STS) and is_aws("sts.cn-north-1.amazonaws.com.cn") and is_aws("s3.us-east-1.api.aws")
     for other in ("pypi.example", "amazonaws.com.example", "myamazonaws.com", "amazonaws.com", ""):
         assert not is_aws(other)
+
+
+@pytest.mark.parametrize("dual_stack", [False, True])
+def test_every_partition_is_aws(dual_stack: bool) -> None:
+    session = boto3.Session(aws_access_key_id="testing", aws_secret_access_key="testing")
+    config = Config(use_dualstack_endpoint=dual_stack)
+    for partition in ("aws", "aws-cn", "aws-us-gov", "aws-eusc"):
+        region = session.get_available_regions("sts", partition)[0]
+        for service in ("sts", "s3", "sagemaker", "iam"):
+            host = urlsplit(session.client(service, region_name=region, config=config).meta.endpoint_url).hostname
+            assert is_aws(host or ""), host
 
 
 def test_key_is_private_and_outlives_a_restart(tmp_path: Path) -> None:
