@@ -117,7 +117,7 @@ def test_rules_and_scenarios_together() -> None:
     assert faults.next_interruption(attempt()) is None
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(
     rates=st.lists(st.floats(0.1, 1000), min_size=1, max_size=4),
     asked=st.permutations([(f"job-{job}", number) for job in range(3) for number in range(3)]),

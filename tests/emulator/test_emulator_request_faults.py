@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import email.utils
+import io
 import time
 import urllib.error
 from collections.abc import Iterator
@@ -14,10 +15,15 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ConnectionClosedError
 from emulator_rig import BUCKET, Rig, error_of, eventually
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scenario_rig import of, page, struck
 
 from cloudtune.emulator import SageMakerEmulator
-from cloudtune.emulator.faults import Scenario
+from cloudtune.emulator.faults import Faults, Scenario, load_scenario
+from cloudtune.emulator.faults.calls import identify
+from cloudtune.emulator.faults.request_faults import RequestFaults
+from cloudtune.emulator.service_clock import ServiceClock
 
 BODY = bytes(range(256)) * 400
 
@@ -272,10 +278,102 @@ def test_logs_lag_and_have_empty_pages(aws: SageMakerEmulator, rig: Rig) -> None
     assert rig.log(stream) == expected
 
 
+SCOPE = "AWS4-HMAC-SHA256 Credential=me/20260101/us-east-1/{}/aws4_request, SignedHeaders=host"
+
+
+@pytest.mark.parametrize(
+    ("request_line", "headers", "body", "name", "resource"),
+    [
+        ("GET /", {}, b"", "s3:ListBuckets", ""),
+        ("PUT /b", {}, b"", "s3:CreateBucket", "b/"),
+        ("GET /b?list-type=2&prefix=x", {}, b"", "s3:ListObjectsV2", "b/"),
+        ("GET /b?location", {}, b"", "s3:Other", "b/"),
+        ("POST /b?delete", {}, b"<Delete/>", "s3:DeleteObjects", "b/"),
+        ("HEAD /b/k/l", {}, b"", "s3:HeadObject", "b/k/l"),
+        ("GET /k/l", {"HTTP_HOST": "my.bucket.s3.us-east-1.amazonaws.com"}, b"", "s3:GetObject", "my.bucket/k/l"),
+        ("PUT /b/k", {"HTTP_X_AMZ_COPY_SOURCE": "b/j"}, b"", "s3:CopyObject", "b/k"),
+        ("PUT /b/k?partNumber=1&uploadId=u", {}, b"part", "s3:UploadPart", "b/k"),
+        ("POST /b/k?uploads", {}, b"", "s3:CreateMultipartUpload", "b/k"),
+        ("POST /b/k?uploadId=u", {}, b"", "s3:CompleteMultipartUpload", "b/k"),
+        ("DELETE /b/k?uploadId=u", {}, b"", "s3:AbortMultipartUpload", "b/k"),
+        ("PUT /b/k?tagging", {}, b"", "s3:Other", "b/k"),
+        (
+            "POST /",
+            {"HTTP_AUTHORIZATION": SCOPE.format("sts")},
+            b"Action=GetCallerIdentity",
+            "sts:GetCallerIdentity",
+            "",
+        ),
+        (
+            "POST /",
+            {"HTTP_X_AMZ_TARGET": "SageMaker.StopTrainingJob"},
+            b'{"TrainingJobName": "j"}',
+            "sagemaker:StopTrainingJob",
+            "j",
+        ),
+        (
+            "POST /",
+            {"HTTP_X_AMZ_TARGET": "Logs_20140328.GetLogEvents", "HTTP_AUTHORIZATION": SCOPE.format("logs")},
+            b'{"logStreamName": "j/algo-1-17"}',
+            "logs:GetLogEvents",
+            "j",
+        ),
+    ],
+)
+def test_requests_are_told_apart(
+    request_line: str, headers: dict[str, str], body: bytes, name: str, resource: str
+) -> None:
+    method, _, target = request_line.partition(" ")
+    path, _, query = target.partition("?")
+    environ = environment(REQUEST_METHOD=method, PATH_INFO=path, QUERY_STRING=query, body=body, **headers)
+    call = identify(environ)
+    assert (call.name, call.resource, call.size) == (name, resource, len(body))
+    assert environ["wsgi.input"].read() == body  # for whoever answers
+
+
+def environment(body: bytes = b"", **members: str) -> dict[str, Any]:
+    return {"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body)), **members}
+
+
+BAD_DAY = load_scenario("bad_day")
+TEXT = st.text(st.characters(max_codepoint=255), max_size=20)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    members=st.fixed_dictionaries(
+        {},
+        optional={
+            "REQUEST_METHOD": st.sampled_from(["GET", "PUT", "POST", "BREW"]),
+            "PATH_INFO": TEXT.map("/".__add__),
+            "QUERY_STRING": TEXT,
+            "HTTP_HOST": TEXT,
+            "HTTP_X_AMZ_TARGET": TEXT | st.just("SageMaker.CreateTrainingJob"),
+            "HTTP_X_AMZ_DATE": TEXT | st.just("00010101T000000Z"),
+            "HTTP_AUTHORIZATION": TEXT | st.sampled_from([SCOPE.format(name) for name in ("sts", "logs", "s3")]),
+            "CONTENT_LENGTH": TEXT,
+        },
+    ),
+    body=st.binary(max_size=40)
+    | st.sampled_from([b"[" * 50_000, b'{"TrainingJobName": ["\\ud800"]}', b"[]", b"\xff"]),
+)
+def test_odd_requests_meet_faults_like_others(members: dict[str, str], body: bytes) -> None:
+    seen: list[str] = []
+
+    def answer(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response("200 OK", [("Content-Length", "2")])
+        return [b"{}"]
+
+    layer = RequestFaults(answer, Faults(ServiceClock(1e9), scenario=BAD_DAY))
+    try:
+        b"".join(layer(environment(body, **members), lambda status, headers: seen.append(status)))
+    except ConnectionResetError:
+        return
+    assert len(seen) == 1
+
+
 def test_throughput_of_a_calm_day(aws: SageMakerEmulator, rig: Rig) -> None:
     """The layer in front of S3 costs nothing that could be measured beside a request."""
-    from cloudtune.emulator.faults import Faults
-    from cloudtune.emulator.faults.request_faults import RequestFaults
 
     def nothing(environ: dict[str, Any], start_response: Any) -> list[bytes]:
         return []

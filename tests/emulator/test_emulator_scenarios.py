@@ -144,7 +144,7 @@ ODD = st.recursive(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(kind=st.sampled_from(sorted(KINDS)), data=st.data())
 def test_odd_documents_are_read_or_refused(kind: str, data: st.DataObject) -> None:
     members = [*MINIMAL[kind], "times", "after_s", "until_s", "probability", "instance_types", "notice", "key"]
@@ -270,7 +270,7 @@ def test_a_scenario_replaces_another() -> None:
     assert faults.next_interruption(SpotAttempt("job", 0, ("ml.m5.large",), 0.0)) is None
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(
     per_s=st.floats(0.1, 50),
     burst=st.integers(1, 20),
