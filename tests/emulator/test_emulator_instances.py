@@ -131,6 +131,24 @@ def test_a_torch_job_of_two_hosts(rig: Rig, isolated: bool) -> None:
     assert model(rig, name) == {"algo-1": "3.0", "algo-2": "3.0"}
 
 
+def test_isolated_jobs_use_the_same_port_at_once(rig: Rig) -> None:
+    """Also by listening everywhere, as torch's store does."""
+    code = """
+import socket
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+if HOST == 'algo-1':
+    server = socket.create_server(('', 7777))
+    open(ROOT + '/checkpoints/up', 'w').write('1')
+while True: signal.pause()
+"""
+    names = [submit(rig, f"same-port-{number}", code, EnableNetworkIsolation=True) for number in range(2)]
+    for name in names:
+        rig.printed(f"checkpoints/{name}/up")
+    for name in names:
+        rig.sagemaker.stop_training_job(TrainingJobName=name)
+        assert rig.ended(name)["TrainingJobStatus"] == "Stopped"
+
+
 def test_one_failing_host_ends_the_others(rig: Rig) -> None:
     code = """
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
