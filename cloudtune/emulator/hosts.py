@@ -64,9 +64,9 @@ def hosts_file(hosts: Sequence[Host], addresses: Sequence[str]) -> str:
 class Addresses:
     """Loopback addresses that no other job uses at the same time. Thread-safe.
 
-    Two jobs may listen on the same port at once, each at its own address. Who listens on all addresses, like torch's
-    store at ``MASTER_PORT``, has that port alone on this machine, except in jobs with EnableNetworkIsolation, which
-    have a network of their own.
+    Two jobs may listen on the same port at once, each at its own address. Who listens on all addresses, like
+    torch's store at ``MASTER_PORT``, has that port alone on this machine, except in jobs with
+    EnableNetworkIsolation, which have a network of their own.
     """
 
     def __init__(self) -> None:

@@ -21,6 +21,13 @@ GROUPS = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def needs_namespaces(emulator: SageMakerEmulator) -> None:
+    """What hosts can do without is in test_emulator_isolation.py."""
+    if emulator.isolation == "none":
+        pytest.skip("without namespaces hosts have no names")
+
+
 def on_hosts(rig: Rig, name: str, code: str, count: int = 2, **changes: Any) -> dict[str, Any]:
     """Runs ``code`` on ``count`` hosts; ``HOST`` and ``HOSTS`` in it are the resource configuration's."""
     return rig.ended(submit(rig, name, code, count, **changes))
