@@ -46,6 +46,7 @@ class Account:
         self._environment = environment
         self.s3 = self.client("s3")
         self.sagemaker = self.client("sagemaker")
+        self.logs = self.client("logs")
         self.s3.create_bucket(Bucket=BUCKET)
 
     def client(self, service: str) -> Any:
@@ -71,3 +72,17 @@ class Account:
             return phase in [item["Status"] for item in found["SecondaryStatusTransitions"]]
 
         eventually(probe, f"{name} reaches {phase}")
+
+    def printed(self, name: str) -> list[str]:
+        """What the job has printed so far, up to a page of each stream."""
+        group = "/aws/sagemaker/TrainingJobs"
+        try:
+            found = self.logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=f"{name}/")
+        except self.logs.exceptions.ResourceNotFoundException:
+            return []  # no job has printed yet
+        streams = [stream["logStreamName"] for stream in found["logStreams"]]
+        pages = [
+            self.logs.get_log_events(logGroupName=group, logStreamName=stream, startFromHead=True)
+            for stream in streams
+        ]
+        return [event["message"] for page in pages for event in page["events"]]

@@ -1,4 +1,4 @@
-"""The AWS CLI, version 1, unmodified. (``logs tail`` is of version 2 alone: ``get-log-events`` stands in.)"""
+"""The AWS CLI, version 1, unmodified. (It has no ``logs tail``: see test_aws_cli_v2.)"""
 
 from __future__ import annotations
 
