@@ -202,6 +202,38 @@ CREATE: dict[str, tuple[Changes, str, Changes]] = {
 }
 
 
+COUNT: Changes = (("ResourceConfig.InstanceCount", 1),)
+#: Other ways to break a rule.
+MORE: list[tuple[str, Changes]] = [
+    ("create.preferences.count", (*preferences({**LARGE, "InstanceCount": 1}, XLARGE), *COUNT)),
+    ("create.preferences.count", (*preferences({**LARGE, "InstanceCount": 1}), *COUNT)),
+    ("create.preferences.count", preferences(LARGE, XLARGE)),
+    ("create.preferences.exclusive", (*preferences(LARGE), *COUNT, *SPOT)),
+    ("create.resources.count", groups("a", count=0)),
+    ("create.resources.count", preferences({**LARGE, "InstanceCount": 0})),
+    ("create.resources.training-plan", (*preferences({**LARGE, "TrainingPlanArns": [PLAN]}), *COUNT)),
+    ("create.resources.instances", (("ResourceConfig.InstanceCount", None),)),
+    ("create.algorithm.one-source", (("AlgorithmSpecification.AlgorithmName", "mine"),)),
+    ("create.vpc.ids", (("VpcConfig", {"SecurityGroupIds": ["subnet-1"], "Subnets": ["subnet-1"]}),)),
+    ("create.texts.nul", (("AlgorithmSpecification.ContainerArguments", ["a\0"]),)),
+    ("create.checkpoint.path", (("CheckpointConfig", {"S3Uri": "s3://here/c", "LocalPath": "/tmp"}),)),
+    ("create.checkpoint.reserved", (("CheckpointConfig", {"S3Uri": "s3://here/c", "LocalPath": "/opt/ml/"}),)),
+    (
+        "create.checkpoint.reserved",
+        (("CheckpointConfig", {"S3Uri": "s3://here/c", "LocalPath": "/opt/ml/./model"}),),
+    ),
+    ("create.debugger.unique", (("ProfilerRuleConfigurations", rules("a", "a")),)),
+    ("create.bucket.exists", (("ProfilerConfig", {"S3OutputPath": "s3://nowhere/p"}),)),
+    ("create.bucket.exists", (("DebugHookConfig", {"S3OutputPath": "s3://nowhere/d"}),)),
+    ("create.input.objects", (("InputDataConfig", [channel("s3://nowhere/code/")]),)),
+]
+
+
+@pytest.mark.parametrize(("row", "broken"), MORE)
+def test_create_breaks_a_rule_otherwise(desk: Desk, row: str, broken: Changes) -> None:
+    assert desk.refusal("CreateTrainingJob", changed(REQUEST, *broken)).rule == row
+
+
 LUSTRE = {
     "FileSystemId": "fs-0123456789abcdef0",
     "FileSystemAccessMode": "ro",

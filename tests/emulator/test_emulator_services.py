@@ -269,6 +269,10 @@ def test_prices_are_those_of_the_package(rig: Rig) -> None:
     assert float(rate["pricePerUnit"]["USD"]) == instance_infos()("ml.g4dn.12xlarge").price_per_hour
     assert (rate["unit"], found["product"]["attributes"]["gpu"]) == ("Hrs", "4")
     assert products(instanceName="ml.m5.large", regionCode="eu-west-1") == []
+    assert pricing.get_products(ServiceCode="AmazonEC2")["PriceList"] == []
+    assert error_of(pricing.get_products, ServiceCode="AmazonSageMaker", NextToken="x")[0] == (
+        "InvalidNextTokenException"
+    )
     values = pricing.get_attribute_values(ServiceCode="AmazonSageMaker", AttributeName="component")
     assert values["AttributeValues"] == [{"Value": "Training"}]
     assert (
