@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from cloudtune import __version__
 from cloudtune.experiments.launchers.arguments import Parser, at_least, text
 from cloudtune.experiments.launchers.command_line import configure_logging, run_command
+from cloudtune.tuning_status import MIN_SHOWN_COST
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -229,7 +230,7 @@ def _summary(experiment: ExperimentResult) -> list[tuple[str, str]]:
     lines.append(("trials", _trials_text(experiment)))
     lines.append(("reports", str(experiment.num_reports)))
     lines.append(("time", f"{experiment.wallclock_time:.1f} s"))
-    if experiment.status is not None and experiment.status.cost >= 0.005:
+    if experiment.status is not None and experiment.status.cost >= MIN_SHOWN_COST:
         lines.append(("cost", f"${experiment.status.cost:.2f} (estimated, of the trials)"))
     if experiment.num_interruptions:
         lines.append(("interrupted", f"{experiment.num_interruptions} times, and continued"))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cloudtune.clock import Clock, WallClock
 from cloudtune.trial import Config, Status
-from cloudtune.tuning_status import TrialRow, TuningStatus, as_number
+from cloudtune.tuning_status import MIN_SHOWN_COST, TrialRow, TuningStatus, as_number
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -25,8 +25,6 @@ _MIN_BEST_ROWS = 5
 _OVERHEAD = 9
 _MAX_METRICS = 3
 _NEW_BEST_INTERVAL_S = 1.0
-#: US dollars; less would be shown as $0.00.
-_MIN_COST = 0.005
 #: Widths below which other metrics than the first, the hyperparameters, and all but the essential are left out.
 _MEDIUM, _NARROW, _VERY_NARROW = 110, 72, 44
 _LABELS = {
@@ -195,7 +193,7 @@ class LiveView:
         parts = [f"{status.num_trials_running}/{workers} workers busy", _counts(status)]
         if best is not None:
             parts.append(f"best {self._metric()} = {_number(best[1])} (trial {best[0]})")
-        if status.cost >= _MIN_COST:
+        if status.cost >= MIN_SHOWN_COST:
             parts.append(f"${status.cost:.2f}")
         limit = self._goal.max_wallclock_time if self._goal else None
         return f"[{_elapsed(status, limit)}] {', '.join(parts)}"
@@ -290,7 +288,7 @@ def _workers(goal: _Goal, status: TuningStatus) -> RenderableType:
     text.append(f"  {_counts(status)}")
     if status.num_trials_failed:
         text.highlight_words([f"{status.num_trials_failed} failed"], "red")
-    if status.cost >= _MIN_COST:
+    if status.cost >= MIN_SHOWN_COST:
         text.append(f"  ${status.cost:.2f}")
     return _one_line(text)
 

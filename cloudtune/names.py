@@ -21,14 +21,16 @@ _DIGEST_LENGTH = 6
 
 def is_legal_name(name: str) -> bool:
     """Whether ``name`` may name a tuner, an experiment tag, or a SageMaker job."""
-    return _NAME.fullmatch(name) is not None
+    return len(name) <= MAX_NAME_LENGTH and _NAME.fullmatch(name) is not None
 
 
 def legal_name(text: str, max_length: int = MAX_NAME_LENGTH) -> str:
-    """The legal name nearest to ``text``.
+    """The legal name nearest to ``text``; ``text`` itself if it is one.
 
     Distinct long texts stay distinct: what is cut off is replaced by a digest of the whole.
     """
+    if len(text) <= max_length and is_legal_name(text):
+        return text
     ascii_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
     name = re.sub(r"[^a-zA-Z0-9]+", "-", ascii_text).strip("-") or "cloudtune"
     if len(name) > max_length:

@@ -16,6 +16,9 @@ from cloudtune.trial import Config, Status
 if TYPE_CHECKING:
     import pandas as pd
 
+#: US dollars; less would be shown as $0.00.
+MIN_SHOWN_COST = 0.005
+
 
 def as_number(value: Any) -> float | None:
     """``value`` if it is a real number other than NaN, else None. Truth values are no numbers."""
@@ -249,7 +252,7 @@ class TuningStatus:
         ]
         if self.num_trials_failed:
             parts.insert(2, f"{self.num_trials_failed} failed")
-        if self.cost > 0:
+        if self.cost >= MIN_SHOWN_COST:
             parts.append(f"${self.cost:.2f} estimated cost")
         return ", ".join(parts)
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from cloudtune.instance_info import price_per_hour
 from cloudtune.job_spec import TrainingJobSpec
 
+_CENT = 0.01  # US dollars
+
 
 @dataclass(frozen=True)
 class HighestCost:
@@ -17,7 +19,7 @@ class HighestCost:
     unknown_types: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        amount = f"at most ${self.usd:,.2f}"
+        amount = "less than $0.01" if self.usd < _CENT else f"at most ${self.usd:,.2f}"
         if not self.unknown_types:
             return amount
         return f"{amount}, and an unknown amount for {', '.join(self.unknown_types)} (price not known)"

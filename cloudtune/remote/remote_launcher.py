@@ -18,7 +18,7 @@ from cloudtune.aws.mirror import INDEX_FILENAME
 from cloudtune.aws.objects import S3Objects
 from cloudtune.aws.submission import SubmissionState
 from cloudtune.aws.training_jobs import TrainingJobs
-from cloudtune.aws.training_request import create_training_job_request, validate_request
+from cloudtune.aws.training_request import MAX_RUN_S, create_training_job_request, validate_request
 from cloudtune.clock import WallClock
 from cloudtune.errors import AwsError, CloudtuneError, JobFailed, ResourceNotFound, SpecError
 from cloudtune.job_spec import TrainingJobSpec
@@ -272,7 +272,12 @@ class RemoteLauncher:
                 "For AWS: configure credentials ('aws configure') and name an instance type."
             )
         spot = " (spot)" if spec.spot else ""
-        self._say(f"Tuning {self.tuner.name} on {spec.instance_type}{spot}: {highest_cost([spec])}.")
+        where = "On AWS" if cloud.emulator else "Cost"
+        self._say(f"Tuning {self.tuner.name} on {spec.instance_type}{spot}. {where}: {highest_cost([spec])}.")
+        if spec.max_run_s == MAX_RUN_S:
+            self._say(
+                "It may run for 28 days; StoppingCriterion(max_wallclock_time=...) or max_run=... limits it."
+            )
 
 
 def _is_there(jobs: TrainingJobs, name: str) -> bool:

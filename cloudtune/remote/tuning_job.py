@@ -10,6 +10,7 @@ from typing import Any
 
 import cloudtune
 from cloudtune import constants, names
+from cloudtune.aws.training_request import MAX_RUN_S
 from cloudtune.instance_info import price_per_hour
 from cloudtune.job_spec import TrainingJobSpec
 from cloudtune.paths import S3ExperimentPaths, S3Uri
@@ -19,7 +20,6 @@ from cloudtune.remote import job_layout as layout
 CORE_REQUIREMENTS = ("numpy>=1.26", "scipy>=1.11", "pandas>=2.1", "boto3>=1.34", "dill>=0.3.8", "rich>=13.7")
 #: Seconds that a job may take besides tuning: starting trials, installing, uploading.
 OVERHEAD_S = 900
-_MAX_RUN_S = 28 * 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def continued_by(spec: TrainingJobSpec, number: int) -> TrainingJobSpec:
 
 def max_run_s(wallclock_s: float | None) -> int:
     """Limit of a job that tunes for ``wallclock_s`` seconds: a fifth more, and the overhead."""
-    return _MAX_RUN_S if wallclock_s is None else min(_MAX_RUN_S, int(1.2 * wallclock_s) + OVERHEAD_S)
+    return MAX_RUN_S if wallclock_s is None else min(MAX_RUN_S, int(1.2 * wallclock_s) + OVERHEAD_S)
 
 
 def package_folder() -> Path:

@@ -14,7 +14,7 @@ from cloudtune.experiments.default_baselines import methods
 from cloudtune.experiments.launchers.hpo_main_local import main
 from cloudtune.experiments.retries import MAX_RUNS, replaced_names
 from cloudtune.job_spec import TrainingJobSpec
-from cloudtune.names import is_legal_name, retry_name
+from cloudtune.names import is_legal_name, legal_name, retry_name
 from cloudtune.remote.tuning_job import continued_by
 
 # As names.tuner_name makes them.
@@ -57,3 +57,12 @@ def test_the_same_command_runs_a_failed_experiment_anew(tmp_path: Path, own_fold
     assert [curve.seeds for curve in comparison.curves] == [(0,)]  # not twice
     assert comparison.left_out == {"t-mine-RS-0": "it was run anew as t-mine-RS-0-r2"}
     assert (own_folder / "t" / "comparison.png").stat().st_size > 1000
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.from_regex(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,80}", fullmatch=True), st.integers(1, MAX_RUNS))
+def test_any_legal_name_stays_as_it_is_and_longer_ones_are_not_legal(name: str, run: int) -> None:
+    assert is_legal_name(name) == (len(name) <= MAX_NAME_LENGTH)
+    if is_legal_name(name):
+        assert retry_name(name, 1) == legal_name(name) == name
+    assert is_legal_name(retry_name(name, run))
