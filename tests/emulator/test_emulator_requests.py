@@ -8,6 +8,7 @@ import urllib.request
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from emulator_rig import BUCKET, Rig, channel, error_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -109,6 +110,17 @@ def test_names_are_unique_and_freed_by_deletion(rig: Rig) -> None:
     rig.sagemaker.delete_training_job(TrainingJobName="unique")
     assert error_of(rig.sagemaker.describe_training_job, TrainingJobName="unique")[0] == "ValidationException"
     assert rig.run("unique", "")["TrainingJobStatus"] == "Completed"
+
+
+def test_a_client_learns_which_rule_it_broke(rig: Rig) -> None:
+    """As docs/emulator.md says."""
+    request = rig.request("which-rule", **NOTHING)
+    request["OutputDataConfig"] = {"S3OutputPath": "s3://no-such-bucket/x"}
+    with pytest.raises(ClientError) as refused:
+        rig.sagemaker.create_training_job(**request)
+    headers = refused.value.response["ResponseMetadata"]["HTTPHeaders"]
+    assert headers["x-emulator-rule"] == "create.bucket.exists"
+    assert refused.value.response["ResponseMetadata"]["RequestId"]
 
 
 def test_missing_members_are_named_all_at_once(rig: Rig) -> None:
