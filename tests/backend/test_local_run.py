@@ -145,6 +145,12 @@ def test_trials_get_gpus_of_the_mask(rig: Rig, monkeypatch: pytest.MonkeyPatch) 
         ("import os; os.kill(os.getpid(), 15)", Outcome.interrupted, 143, ["outside", "SIGTERM"]),
         ("import os; os.kill(os.getppid(), 9)", Outcome.interrupted, None, ["SIGKILL"]),
         ("pass", Outcome.completed, 0, []),
+        (
+            "import argparse; argparse.ArgumentParser(allow_abbrev=False).parse_args()",
+            Outcome.failed,
+            2,
+            ["unrecognized arguments: --st_checkpoint_dir", "add_checkpointing_to_argparse(parser)"],
+        ),
     ],
 )
 def test_ends(rig: Rig, body: str, outcome: Outcome, code: int | None, words: list[str]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from cloudtune.backend.local import output, process
 from cloudtune.backend.local.process import Marker, TrialProcess
 from cloudtune.backend.local.start_record import StartRecord
+from cloudtune.constants import ST_CHECKPOINT_DIR
 from cloudtune.experiment.ports import AttemptEnded, AttemptKey, Fact, ReportSeen
 from cloudtune.paths import TrialPaths
 from cloudtune.trial import Outcome
@@ -204,6 +205,11 @@ class Attempt:
     def _failure(self, code: int) -> str:
         last = output.last_lines(self._paths.stderr, self._record.stderr_offset)
         last = last or output.last_lines(self._paths.stdout, self._record.stdout_offset)
+        if f"unrecognized arguments: --{ST_CHECKPOINT_DIR}" in last:
+            last += (
+                f"\nEach trial is given --{ST_CHECKPOINT_DIR}: call add_checkpointing_to_argparse(parser), "
+                "or parse_known_args()."
+            )
         return f"{describe(code)}\n{last}" if last else f"{describe(code)}, nothing printed"
 
     def _ended(self, outcome: Outcome, reason: str, code: int | None) -> AttemptEnded:
