@@ -111,6 +111,10 @@ class Unreachable(AwsError):
     """No answer from the endpoint: retry, then check network and endpoint."""
 
 
+class ServiceFailed(Unreachable):
+    """AWS answers, with a failure of its own: retry."""
+
+
 class AccessDenied(AwsError):
     """Credentials are missing, wrong, or lack a permission; the message names the action."""
 

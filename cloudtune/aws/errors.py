@@ -18,6 +18,7 @@ from cloudtune.errors import (
     InvalidRequest,
     QuotaExceeded,
     ResourceNotFound,
+    ServiceFailed,
     Throttled,
     Unreachable,
 )
@@ -33,7 +34,7 @@ _CODES: dict[type[AwsError], str] = {
         "ResourceLimitExceeded LimitExceeded LimitExceededException ServiceQuotaExceededException TooManyBuckets"
     ),
     CapacityUnavailable: "CapacityError InsufficientInstanceCapacity InsufficientCapacityException",
-    Unreachable: (
+    ServiceFailed: (
         "InternalError InternalFailure InternalServerError InternalServiceError InternalServerException "
         "InternalServiceException ServiceUnavailable ServiceUnavailableException RequestTimeout "
         "RequestTimeoutException 500 502 503 504"
@@ -69,6 +70,7 @@ _HINTS: dict[type[AwsError], str] = {
     ),
     CapacityUnavailable: "Try again later, in another region, or with another instance type.",
     Unreachable: "Check the network, the region, and AWS_ENDPOINT_URL if it is set; then try again.",
+    ServiceFailed: "Try again in a minute. If it lasts, see the AWS Health Dashboard.",
     AccessDenied: (
         "Check which credentials are in use (aws sts get-caller-identity), that they have not expired, and that "
         "they allow this action."
@@ -170,7 +172,7 @@ def _class_of(answer: ServiceAnswer) -> type[AwsError]:
         return cls
     if answer.status == 429:
         return Throttled
-    return Unreachable if answer.status >= 500 else AwsError
+    return ServiceFailed if answer.status >= 500 else AwsError
 
 
 @contextmanager

@@ -18,7 +18,17 @@ from botocore.exceptions import BotoCoreError, ProfileNotFound
 from botocore.utils import InstanceMetadataFetcher, resolve_imds_endpoint_mode
 
 from cloudtune.aws.errors import aws_call, translate
-from cloudtune.errors import AccessDenied, AlreadyExists, ResourceNotFound, SpecError
+from cloudtune.aws.retry import Retry, Wait
+from cloudtune.clock import WallClock
+from cloudtune.errors import (
+    AccessDenied,
+    AlreadyExists,
+    AwsError,
+    ResourceNotFound,
+    ServiceFailed,
+    SpecError,
+    Throttled,
+)
 
 CONNECT_TIMEOUT_S = 5
 READ_TIMEOUT_S = 60
@@ -196,8 +206,12 @@ class AwsSession:
 
     def _identity(self) -> dict[str, Any]:
         client = self.client("sts")
-        with aws_call("find out whose credentials these are (sts:GetCallerIdentity)"):
-            return dict(client.get_caller_identity())
+
+        def ask() -> dict[str, Any]:
+            with aws_call("find out whose credentials these are (sts:GetCallerIdentity)"):
+                return dict(client.get_caller_identity())
+
+        return _patient().call(ask)
 
     # ---- bucket
 
@@ -260,21 +274,39 @@ class AwsSession:
 
     def _execution_role(self) -> str | None:
         client = self.client("iam")
-        found: list[tuple[str, str]] = []
-        try:
+
+        def look() -> list[tuple[str, str]]:
             with aws_call("look for a SageMaker role (iam:ListRoles)"):
-                for page in client.get_paginator("list_roles").paginate():
-                    for role in page["Roles"]:
-                        if str(role["RoleName"]).startswith(SAGEMAKER_ROLE):
-                            found.append((role["CreateDate"].isoformat(), str(role["Arn"])))
+                return [
+                    (role["CreateDate"].isoformat(), str(role["Arn"]))
+                    for page in client.get_paginator("list_roles").paginate()
+                    for role in page["Roles"]
+                    if str(role["RoleName"]).startswith(SAGEMAKER_ROLE)
+                ]
+
+        try:
+            found = _patient().call(look)
         except AccessDenied:
             return None
         return max(found)[1] if found else None
 
     def _get_role(self, name: str) -> dict[str, Any]:
         client = self.client("iam")
-        with aws_call(f"look up role {name!r} (iam:GetRole)"):
-            return dict(client.get_role(RoleName=name)["Role"])
+
+        def look() -> dict[str, Any]:
+            with aws_call(f"look up role {name!r} (iam:GetRole)"):
+                return dict(client.get_role(RoleName=name)["Role"])
+
+        return _patient().call(look)
+
+
+def _patient() -> Retry:
+    """For the first calls of all, whose client gives a dead endpoint up soon: who answers is asked again."""
+    waits: dict[type[AwsError], Wait] = {
+        ServiceFailed: Wait(base_s=0.5, cap_s=5.0, give_up_after_s=20.0),
+        Throttled: Wait(base_s=1.0, cap_s=5.0, give_up_after_s=60.0),
+    }
+    return Retry(WallClock(), waits)
 
 
 def _sagemaker_may_assume(role: Mapping[str, Any]) -> bool:

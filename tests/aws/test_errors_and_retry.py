@@ -22,6 +22,7 @@ from cloudtune.errors import (
     InvalidRequest,
     QuotaExceeded,
     ResourceNotFound,
+    ServiceFailed,
     Throttled,
     Unreachable,
 )
@@ -41,7 +42,7 @@ def client_error(code: str, message: str = "text", status: int = 400) -> boto.Cl
         ("SlowDown", Throttled),
         ("ResourceLimitExceeded", QuotaExceeded),
         ("InsufficientInstanceCapacity", CapacityUnavailable),
-        ("InternalFailure", Unreachable),
+        ("InternalFailure", ServiceFailed),
         ("AccessDeniedException", AccessDenied),
         ("ExpiredToken", AccessDenied),
         ("ResourceInUse", AlreadyExists),
@@ -72,7 +73,7 @@ def test_some_codes_say_more_than_their_class(code: str, hint: str) -> None:
 
 
 def test_what_has_no_code_of_its_own() -> None:
-    assert type(translate(client_error("Weird", status=503), "x")) is Unreachable
+    assert type(translate(client_error("Weird", status=503), "x")) is ServiceFailed
     assert type(translate(client_error("Weird", status=429), "x")) is Throttled
     missing = client_error("ValidationException", "Requested resource not found.")
     assert type(translate(missing, "x")) is ResourceNotFound

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from botocore.awsrequest import AWSResponse
 
-from cloudtune.aws.session import AwsSession
+from cloudtune.aws.session import FIRST_CALL_ATTEMPTS, AwsSession
 from cloudtune.errors import AccessDenied, CloudtuneError, ResourceNotFound, SpecError, Unreachable
 
 ACCOUNT = "123456789012"
@@ -196,6 +196,20 @@ def test_dead_endpoint_is_told_within_seconds(environ: dict[str, str]) -> None:
         with pytest.raises(Unreachable, match="AWS_ENDPOINT_URL"):
             session.account_id()
         assert time.monotonic() - started < 10
+
+
+def test_a_service_that_fails_for_a_while_is_asked_again(session: AwsSession) -> None:
+    failures = iter(range(FIRST_CALL_ATTEMPTS + 1))  # more than botocore tries
+
+    def hook(request: Any, **_: Any) -> AWSResponse | None:
+        if next(failures, None) is None:
+            return None
+        text = "<ErrorResponse><Error><Code>InternalFailure</Code><Message>Oh.</Message></Error></ErrorResponse>"
+        return AWSResponse(request.url, 500, {}, Body(text.encode()))
+
+    session.client("sts").meta.events.register("before-send.sts.GetCallerIdentity", hook)
+    assert session.account_id() == ACCOUNT
+    assert next(failures, None) is None
 
 
 def test_a_web_page_instead_of_aws(session: AwsSession) -> None:
