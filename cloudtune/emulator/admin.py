@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from urllib.parse import parse_qsl
 
+from cloudtune.emulator.audit import AuditLog
 from cloudtune.emulator.engine import Engine
 from cloudtune.emulator.faults import Faults, InterruptRule
 from cloudtune.emulator.faults.in_force import InForce
@@ -12,12 +14,14 @@ from cloudtune.emulator.jobs import JobTable
 from cloudtune.emulator.service_error import JsonObject, ServiceError, invalid
 from cloudtune.errors import SpecError
 
+_PAGE = 5_000  # entries of the audit log
+
 
 class Admin:
     """Answers what only an emulator is asked.
 
-    ``GET health``, ``GET jobs``, ``GET interrupt_rules``, ``POST interrupt_rules``, ``POST interrupt``,
-    ``GET scenario``, ``PUT scenario``, ``POST shutdown``.
+    ``GET health``, ``GET jobs``, ``GET audit?kind=&since=&job=``, ``GET interrupt_rules``,
+    ``POST interrupt_rules``, ``POST interrupt``, ``GET scenario``, ``PUT scenario``, ``POST shutdown``.
 
     Args:
         health: Facts about this emulator.
@@ -30,6 +34,7 @@ class Admin:
         engine: Engine,
         faults: Faults,
         in_force: InForce,
+        audit: AuditLog,
         health: Callable[[], JsonObject],
         shutdown: Callable[[], None],
     ) -> None:
@@ -37,14 +42,16 @@ class Admin:
         self._engine = engine
         self._faults = faults
         self._in_force = in_force
+        self._audit = audit
         self._health = health
         self._shutdown = shutdown
 
-    def answer(self, method: str, page: str, body: bytes) -> object:
+    def answer(self, method: str, page: str, body: bytes, query: str = "") -> object:
         """Raises ServiceError."""
         pages: dict[tuple[str, str], Callable[[bytes], object]] = {
             ("GET", "health"): lambda _: self._health(),
             ("GET", "jobs"): lambda _: {"jobs": [job.describe() for job in self._table.all()]},
+            ("GET", "audit"): lambda _: self._entries(query),
             ("GET", "interrupt_rules"): lambda _: {"rules": [rule.to_json() for rule in self._faults.rules()]},
             ("POST", "interrupt_rules"): self._add_rule,
             ("POST", "interrupt"): self._interrupt,
@@ -56,6 +63,23 @@ class Admin:
             known = ", ".join(f"{known_method} {known_page}" for known_method, known_page in pages)
             raise ServiceError("NotFound", f"The emulator has no page {method} {page!r}. It has: {known}.", 404)
         return pages[method, page](body)
+
+    def _entries(self, query: str) -> object:
+        """A page of the audit log, and the ``since`` of the next one; ``more``: whether that has entries now."""
+        wanted = dict(parse_qsl(query, keep_blank_values=True))
+        known = {"kind", "since", "job"}
+        if not set(wanted) <= known:
+            raise invalid(f"The audit log is asked for {', '.join(sorted(known))}, not for {query!r}.")
+        since = wanted.get("since", "0")
+        if not (since.isascii() and since.isdigit() and len(since) < 20):
+            raise invalid(f"since={since!r} is no number of an entry.")
+        end = int(self._audit.counts()["entries"])
+        try:
+            found = self._audit.entries(wanted.get("kind"), int(since), wanted.get("job"))
+        except SpecError as error:
+            raise invalid(str(error)) from error
+        page, rest = found[:_PAGE], found[_PAGE:]
+        return {"entries": page, "next": rest[0]["number"] if rest else max(end, int(since)), "more": bool(rest)}
 
     def _add_rule(self, body: bytes) -> object:
         try:

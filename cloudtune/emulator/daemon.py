@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlencode
 
 from cloudtune.emulator.client_environment import client_environment
 from cloudtune.emulator.faults import InterruptRule, Scenario, load_scenario
@@ -61,6 +62,26 @@ class EmulatorHandle:
     def jobs(self) -> list[JsonObject]:
         """All jobs in the order of their creation, as DescribeTrainingJob has them (times in seconds)."""
         return list(_call(self.endpoint_url, "jobs")["jobs"])
+
+    def audit(self, kind: str | None = None, since: int = 0, job: str | None = None) -> list[JsonObject]:
+        """What has happened, in order: see :class:`cloudtune.emulator.audit.AuditLog`.
+
+        Args:
+            kind: ``call``, ``transition``, ``billed``, ``fault`` or ``emulator``; None: all.
+            since: Number of the first entry.
+            job: Only what is about the job of that name.
+
+        Raises:
+            InvalidRequest: There is no such kind.
+        """
+        asked = {name: value for name, value in (("kind", kind), ("job", job)) if value is not None}
+        found: list[JsonObject] = []
+        while True:
+            page = _call(self.endpoint_url, f"audit?{urlencode({**asked, 'since': since})}")
+            found += page["entries"]
+            if not page["more"]:
+                return found
+            since = page["next"]
 
     def add_interrupt_rule(self, rule: InterruptRule) -> None:
         """Interrupts matching spot jobs from now on."""
@@ -244,8 +265,9 @@ def _start(idle_s: float) -> EmulatorHandle:
 def _identity() -> str:
     """Of the emulator that this interpreter would start: version, sources, interpreter."""
     digest = hashlib.sha256()
-    for source in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(source.read_bytes())
+    for source in sorted(Path(__file__).parent.rglob("*")):  # the modules of faults/ and its scenarios, too
+        if source.is_file() and source.suffix != ".pyc":
+            digest.update(source.read_bytes())
     try:
         version = importlib.metadata.version("cloudtune")
     except importlib.metadata.PackageNotFoundError:

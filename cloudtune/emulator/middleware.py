@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import parse_qs, unquote
 from xml.sax.saxutils import escape
 
@@ -106,11 +106,17 @@ class Middleware:
             return self._pass_on(environ, start_response)
         except ServiceError as error:
             return _respond_error(environ, start_response, error)
+        except OSError:
+            raise  # the client has gone
+        except Exception as error:
+            _log.exception("a defect of the emulator: %s %s", environ.get("REQUEST_METHOD"), path)
+            return _respond_error(environ, start_response, ServiceError(_INTERNAL, repr(error), 500))
 
     def _admin_page(self, environ: Environ, path: str, start_response: StartResponse) -> Iterable[bytes]:
         body = _read_body(environ)
-        answer = self._admin.answer(environ["REQUEST_METHOD"], path.removeprefix(_OWN_PAGES), body)
-        return _respond(environ, start_response, 200, json.dumps(answer).encode(), "application/json")
+        page, query = path.removeprefix(_OWN_PAGES), environ.get("QUERY_STRING", "")
+        answer = self._admin.answer(environ["REQUEST_METHOD"], page, body, query)
+        return _respond(environ, start_response, 200, json.dumps(answer, default=str).encode(), "application/json")
 
     def _json_service(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """A request of the JSON protocol, which names service and operation in a header."""
@@ -157,7 +163,8 @@ class Middleware:
         except (NotImplementedError, OperationNotFoundError) as error:
             return _respond_error(environ, start_response, ServiceError(_UNKNOWN, str(error)))
         except Exception as error:  # noqa: BLE001 - whatever moto stumbles over, the client gets an error it can read
-            _log.exception("%s %s", environ.get("REQUEST_METHOD"), environ.get("PATH_INFO"))
+            where = environ.get("REQUEST_METHOD"), environ.get("PATH_INFO")
+            _log.warning("moto cannot answer %s %s: %r", *where, error, exc_info=_log.isEnabledFor(logging.DEBUG))
             return _respond_error(environ, start_response, ServiceError(_INTERNAL, repr(error), 500))
         status, headers = started[0]
         if int(status[:3]) >= 400 and _content_type(headers).startswith("text/html"):
@@ -272,11 +279,16 @@ def _form(environ: Environ) -> dict[str, list[str]]:
 
 def _parse(body: bytes) -> object:
     try:
-        return json.loads(body or b"{}")
+        return json.loads(body.decode() or "{}", parse_constant=_no_number)
     except (ValueError, RecursionError):
         raise ServiceError(
             "SerializationException", "The request is no valid JSON.", rule="operation.json"
         ) from None
+
+
+def _no_number(name: str) -> NoReturn:
+    """Python would read ``NaN`` and ``Infinity``, which JSON lacks."""
+    raise ValueError(name)
 
 
 def _content_type(headers: Headers) -> str:

@@ -21,6 +21,7 @@ from werkzeug.serving import BaseWSGIServer, make_server
 from cloudtune.emulator.account_rules import Account
 from cloudtune.emulator.admin import Admin
 from cloudtune.emulator.audit import AuditLog
+from cloudtune.emulator.call_audit import CallAudit
 from cloudtune.emulator.client_environment import client_environment
 from cloudtune.emulator.control_plane import ControlPlane
 from cloudtune.emulator.delays import Delays
@@ -64,7 +65,7 @@ class _Handler(ProxyHandler):
     def date_time_string(self, timestamp: float | None = None) -> str:
         """The Date of an answer, by the service's clock as a scenario has it."""
         application = self.server.app
-        shift = application.date_shift_s() if isinstance(application, RequestFaults) else 0.0
+        shift = application.date_shift_s() if isinstance(application, CallAudit) else 0.0
         return str(super().date_time_string((time.time() if timestamp is None else timestamp) + shift))
 
 
@@ -119,15 +120,20 @@ class SageMakerEmulator:
             stop_grace_s=stop_grace_s,
         )
         self._clock = ServiceClock(time_scale)
-        #: How long instances take to come and go; how many there may be. Both may be changed at any time.
-        self.delays, self.quotas = Delays(), Quotas(self._clock)
+        #: Every call, transition, bill and fault.
+        self.audit = AuditLog()
         #: Kills this process and starts another in its place. None: a scenario that wants that is refused.
         self.restart: Restart | None = None
-        #: The account's roles; may be made strict at any time.
-        self.roles = Roles()
+        self._account()
         self._closing = threading.Lock()
         self._closed = threading.Event()
         self._server: BaseWSGIServer | None = None
+
+    def _account(self) -> None:
+        #: How long instances take to come and go; how many there may be. Both may be changed at any time.
+        self.delays, self.quotas = Delays(), Quotas(self._clock)
+        #: The account's roles; may be made strict at any time.
+        self.roles = Roles()
 
     def start(self) -> SageMakerEmulator:
         """Serves from now on; returns when ready.
@@ -136,49 +142,57 @@ class SageMakerEmulator:
             SpecError: The port is taken, the isolation does not work here, or the scenario kills the emulator.
         """
         check_killable(self._scenario, self.restart)
-        BackendDict.reset()
-        reset_model_data()
         folder = self._state_dir or Path(tempfile.mkdtemp(prefix="cloudtune-emulator-"))
-        (folder / "jobs").mkdir(parents=True, exist_ok=True)
+        self._folder = folder / "jobs"
+        self._folder.mkdir(parents=True, exist_ok=True)
         self._keeper = Keeper(secrets.token_hex(8), folder if self._state_dir is None else None)
         try:
-            chosen = choose(self._isolation, folder / "jobs")
+            if self._state_dir is not None:
+                self.audit.write_to(folder / "audit.jsonl")
+            self._chosen = choose(self._isolation, self._folder)
             self._authority = Authority(folder / "tls")
             self._server = self._bind()
         except BaseException:
             self._keeper.close()
+            self.audit.close()
             raise
-        self.isolation = chosen.name
-        store, scripts = ObjectStore(ACCOUNT_ID), ScriptFolder(folder / "bin")
-        self.audit = AuditLog()
-        self._faults = Faults(self._clock, self.audit)
+        self.isolation = self._chosen.name
+        self._scripts = ScriptFolder(folder / "bin")
+        self._build(self._server)
+        self._record("start")
+        threading.Thread(target=self._server.serve_forever, args=(_POLL_S,), name="emulator", daemon=True).start()
+        return self
+
+    def _build(self, server: BaseWSGIServer) -> None:
+        """Makes an account with nothing in it, and an engine; and has the server serve them."""
+        BackendDict.reset()
+        reset_model_data()
+        store, clock = ObjectStore(ACCOUNT_ID), self._clock
+        self._faults = Faults(clock, self.audit)
         self._threads = SharedThreads()
         self._shares = Shares()
-        self._table = JobTable(ACCOUNT_ID, JobContext(self._clock, self.audit))
-        self._engine = Engine(
-            Site(
-                folder / "jobs",
-                self.endpoint_url,
-                store,
-                chosen,
-                self._settings,
-                self._faults,
-                self._keeper,
-                scripts,
-                self.audit,
-                self._clock,
-                self._threads,
-                self.delays,
-                shares=self._shares,
-            ),
-            self._table,
-            self.quotas,
+        self._table = JobTable(ACCOUNT_ID, JobContext(clock, self.audit))
+        site = Site(
+            self._folder,
+            self.endpoint_url,
+            store,
+            self._chosen,
+            self._settings,
+            self._faults,
+            self._keeper,
+            self._scripts,
+            self.audit,
+            clock,
+            self._threads,
+            self.delays,
+            shares=self._shares,
         )
+        self._engine = Engine(site, self._table, self.quotas)
         self._killer = Killer(self._faults, self.restart)
         self._in_force = InForce(self._faults, self.quotas, self.delays, self._killer, self._engine.recheck)
         self._in_force.apply(self._scenario, self._seed)
         self._admin = Admin(
-            self._table, self._engine, self._faults, self._in_force, self.health, self._close_soon
+            self._table, self._engine, self._faults, self._in_force, self.audit, self.health, self._close_soon
         )
         self._middleware = Middleware(
             DomainDispatcherApplication(create_backend_app),
@@ -188,9 +202,37 @@ class SageMakerEmulator:
             {"AWSPriceListService": Pricing(), "ServiceQuotasV20190624": ServiceQuotas(self.quotas)},
         )
         self.roles.ensure(DEFAULT_ROLE)
-        self._server.app = RequestFaults(self._middleware, self._faults)
-        threading.Thread(target=self._server.serve_forever, args=(_POLL_S,), name="emulator", daemon=True).start()
-        return self
+        server.app = CallAudit(RequestFaults(self._middleware, self._faults), self.audit)
+
+    def _record(self, event: str) -> None:
+        settings = self._settings
+        self.audit.record(
+            "emulator",
+            event=event,
+            endpoint_url=self.endpoint_url,
+            pid=os.getpid(),
+            isolation=self.isolation,
+            max_parallel_jobs=settings.max_parallel_jobs,
+            stop_grace_s=settings.stop_grace_s,
+            time_scale=self._clock.scale,
+            scenario=self._faults.scenario.name,
+            seed=self._faults.seed,
+        )
+
+    def reset(self) -> None:
+        """As good as new, in milliseconds, at the same address: ends all jobs at once; buckets, logs, roles, rules
+        are gone; quotas, delays and the scenario are those of the beginning; the audit log's memory is empty.
+
+        Not to be called while other threads use the emulator.
+        """
+        with self._closing:
+            if self._server is None or self._closed.is_set():
+                raise SpecError("The emulator does not run.", "Use it in a with block, or call start().")
+            self._halt()
+            self._account()
+            self.audit.forget()
+            self._build(self._server)
+            self._record("reset")
 
     def _bind(self) -> BaseWSGIServer:
         handler = type("Handler", (_Handler,), {"authority": self._authority})
@@ -204,13 +246,19 @@ class SageMakerEmulator:
         with self._closing:
             if self._server is None or self._closed.is_set():
                 return
-            self._killer.cancel()
             self._server.shutdown()
             self._server.server_close()
-            self._engine.close()
-            self._threads.close()
+            self._halt()
             self._keeper.close()
+            self._record("end")
+            self.audit.close()
             self._closed.set()
+
+    def _halt(self) -> None:
+        """Nothing runs any more."""
+        self._killer.cancel()
+        self._engine.close()
+        self._threads.close()
 
     def _close_soon(self) -> None:
         threading.Thread(target=self.close, name="closing", daemon=False).start()
