@@ -6,7 +6,8 @@
         os.environ.update(aws.environment())
         boto3.client("sagemaker").create_training_job(...)
 
-``python -m cloudtune.emulator`` serves until Ctrl-C; :func:`ensure_running` keeps one in the background.
+``cloudtune emulator`` serves until Ctrl-C; :func:`ensure_running` keeps one in the background;
+:mod:`cloudtune.emulator.pytest_plugin` has fixtures for tests.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from cloudtune.emulator.faults import InterruptRule
 from cloudtune.errors import MissingExtra
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         running_daemon,
         stop_daemon,
     )
+    from cloudtune.emulator.faults import InterruptRule
     from cloudtune.emulator.server import SageMakerEmulator
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
 
 _LAZY = {
     "SageMakerEmulator": "cloudtune.emulator.server",
+    "InterruptRule": "cloudtune.emulator.faults",
     "EmulatorHandle": "cloudtune.emulator.daemon",
     "daemon_status": "cloudtune.emulator.daemon",
     "ensure_running": "cloudtune.emulator.daemon",
