@@ -52,6 +52,8 @@ class ControlPlane:
         self._model = load_model("sagemaker")
         self._validator = RequestValidator(self._model)
         self._described = list(_structure(self._model.operation_model("DescribeTrainingJob").output_shape).members)
+        kinds = self._model.shape_for("ResourceType").metadata["enum"]
+        self._other_resources = [name for name in kinds if name != "TrainingJob"]
         self._search = Search(_structure(self._model.shape_for("TrainingJob")))
         self._operations: Mapping[str, Callable[[str, JsonObject], JsonObject]] = {
             "CreateTrainingJob": self._create,
@@ -72,19 +74,27 @@ class ControlPlane:
         return list(self._operations)
 
     def answers(self, operation: str, request: object) -> bool:
-        """Whether the request is about training jobs. Raises ServiceError for what the service does not know."""
+        """Whether the request is about training jobs; others are moto's. Raises ServiceError for what the service
+        does not know."""
         if operation not in self._model.operation_names:
             raise ServiceError(
                 "UnknownOperationException", f"SageMaker has no operation {operation!r}.", rule="operation.unknown"
             )
         if operation not in self._operations:
             return False
-        if isinstance(request, dict):
-            arn = request.get("ResourceArn")
-            if isinstance(arn, str) and arn.startswith("arn:") and ":training-job/" not in arn:
-                return False
-            return operation != "Search" or request.get("Resource", "TrainingJob") == "TrainingJob"
-        return True
+        if not self._is_about_others(operation, request):
+            return True
+        self._validator.check(operation, request)  # moto does not
+        return False
+
+    def _is_about_others(self, operation: str, request: object) -> bool:
+        """Whether an operation that takes several kinds of resources is asked for one other than jobs."""
+        if not isinstance(request, dict):
+            return False
+        arn = request.get("ResourceArn")
+        if isinstance(arn, str) and arn.startswith("arn:") and ":training-job/" not in arn:
+            return True
+        return operation == "Search" and request.get("Resource") in self._other_resources
 
     def answer(self, operation: str, region: str, request: object) -> JsonObject:
         """Performs one operation. Raises ServiceError."""

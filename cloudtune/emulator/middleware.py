@@ -108,7 +108,7 @@ class Middleware:
             return _respond_error(environ, start_response, error)
         except OSError:
             raise  # the client has gone
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the server would answer with HTML
             _log.exception("a defect of the emulator: %s %s", environ.get("REQUEST_METHOD"), path)
             return _respond_error(environ, start_response, ServiceError(_INTERNAL, repr(error), 500))
 

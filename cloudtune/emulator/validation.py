@@ -5,9 +5,11 @@ botocore itself checks only presence, type and ``min``; lengths, patterns and en
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 import regex
@@ -18,6 +20,7 @@ from cloudtune.emulator.service_error import JsonObject, ServiceError, invalid
 
 _MATCH_TIMEOUT_S = 1.0
 _SHOWN_LENGTH = 300  # of a refused value in the message
+_MAX_ERRORS = 100
 _MAX_DEPTH = 40  # only SearchExpression nests at all
 # A dot, or what may hold one that means itself: an escape, or a set.
 _DOT = regex.compile(r"\\.|\[(?:\\.|[^\]\\])*\]|\.", regex.DOTALL)
@@ -50,7 +53,7 @@ class RequestValidator:
         if shape is None:
             return {}
         found = _convert(shape, params, 0)
-        errors = list(_violations(shape, found, ""))
+        errors = list(islice(_violations(shape, found, ""), _MAX_ERRORS))
         if errors:
             noun = "error" if len(errors) == 1 else "errors"
             message = f"{len(errors)} validation {noun} detected: {'; '.join(errors)}"
@@ -120,13 +123,15 @@ def _expect(right: bool, shape: Shape, value: object) -> None:
 
 
 def _timestamp(shape: Shape, value: Any) -> float:
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
-    _expect(isinstance(value, str), shape, value)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    _expect(is_number or isinstance(value, str), shape, value)
     try:
-        return parse_time(value)
-    except ValueError:
-        raise _wrong_type(f"{value!r} can not be converted to Timestamp") from None
+        moment = float(value) if is_number else parse_time(value)
+    except (ValueError, OverflowError):
+        moment = math.inf
+    if not math.isfinite(moment):
+        raise _wrong_type(f"{_shown(value)} can not be converted to Timestamp")
+    return moment
 
 
 def parse_time(text: str) -> float:
@@ -149,7 +154,7 @@ def _violations(shape: Shape, value: Any, path: str) -> Iterator[str]:
                 for constraint in _constraints(part, shown):
                     yield _sentence(shown, path, f"Map {word} must satisfy constraint: [{constraint}]")
             if isinstance(shape.value, (StructureShape, ListShape, MapShape)):
-                yield from _violations(shape.value, item, f"{path}.{key}.member")
+                yield from _violations(shape.value, item, f"{path}.{_shown(key)}.member")
     else:
         for constraint in _constraints(shape, value):
             yield _sentence(value, path, constraint)

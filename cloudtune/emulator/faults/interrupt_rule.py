@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from dataclasses import asdict, dataclass
 
 from cloudtune.emulator.service_error import JsonObject
@@ -46,7 +46,7 @@ class InterruptRule:
 
     def checked(self) -> InterruptRule:
         """Itself. Raises SpecError for values out of range."""
-        if not (math.isfinite(self.after_s) and self.after_s >= 0):
+        if not 0 <= self.after_s <= sys.float_info.max:  # JSON's whole numbers may be larger
             raise SpecError(
                 f"after_s={self.after_s} of an interrupt rule is out of range.", "Give seconds, 0 or more."
             )
