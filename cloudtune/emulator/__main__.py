@@ -28,9 +28,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--isolation", choices=CHOICES, default="auto", help="how jobs get a private /opt/ml")
     found.add_argument("--stop_grace_s", type=float, default=120.0, help="seconds from SIGTERM to SIGKILL")
     found.add_argument("--time_scale", type=float, default=1.0, help="speed of the service's limits and waits")
-    found.add_argument(
-        "--proxy", action="store_true", help="also for clients that insist on AWS addresses, like the SageMaker SDKs"
-    )
+    found.add_argument("--proxy", action="store_true", help="for clients that insist on AWS addresses: SDKs")
     found.add_argument(
         "--scenario", default="calm", help="what goes wrong: calm (default), realistic, bad_day, or a JSON file"
     )

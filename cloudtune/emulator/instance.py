@@ -94,7 +94,7 @@ class Instance:
         site = self._site
         executables = f"{make_interpreter(self.folder)}:{site.scripts.path}"
         environment = job_environment(
-            self._job, self.host, self.folder, site.isolation, executables, site.endpoint_url
+            self._job, self.host, self.folder, site.isolation, executables, site.endpoint_url, site.ca_bundle
         )
         for pipe in self._pipes:
             pipe.start(lambda error: on_lost_input(str(error)))

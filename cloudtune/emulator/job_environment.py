@@ -16,6 +16,7 @@ import venv
 from collections.abc import Mapping
 from pathlib import Path
 
+from cloudtune.emulator.client_environment import proxy_environment
 from cloudtune.emulator.hosts import Host
 from cloudtune.emulator.isolation import Isolation
 from cloudtune.emulator.jobs import TrainingJob
@@ -30,9 +31,10 @@ _DRIVER_TEXTS = (".sh", ".py", ".json")
 # Of the emulator's own environment: how to reach the network, and libraries of the hardware.
 _PASSED_ON = (
     "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy",
-    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE",
     "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ",
 )  # fmt: skip
+_HTTPS_PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -79,15 +81,26 @@ def make_interpreter(folder: JobFolder) -> Path:
 
 
 def job_environment(
-    job: TrainingJob, host: Host, folder: JobFolder, isolation: Isolation, executables: str, endpoint_url: str
+    job: TrainingJob,
+    host: Host,
+    folder: JobFolder,
+    isolation: Isolation,
+    executables: str,
+    endpoint_url: str,
+    ca_bundle: Path,
 ) -> dict[str, str]:
     """The whole environment of a job's program on ``host``.
 
     Args:
         executables: Folders that ``PATH`` begins with, separated by colons.
         endpoint_url: Of the emulator.
+        ca_bundle: Whom to trust behind the emulator's proxy.
     """
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    if not environment.keys() & set(_HTTPS_PROXIES):
+        # Scripts that insist on AWS's addresses must not get there. A network's own proxy stays in force: without
+        # it jobs may be unable to install what they require.
+        environment |= proxy_environment(endpoint_url, ca_bundle)
     environment |= pip_settings(os.environ)
     environment |= {
         "PATH": f"{executables}:{os.environ.get('PATH', _SYSTEM_PATH)}",

@@ -175,6 +175,7 @@ class SageMakerEmulator:
         site = Site(
             self._folder,
             self.endpoint_url,
+            self._authority.bundle,
             store,
             self._chosen,
             self._settings,
