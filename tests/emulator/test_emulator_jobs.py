@@ -203,10 +203,14 @@ def test_six_jobs_in_turns_each_with_its_own_opt_ml(rig: Rig) -> None:
 
 
 def test_a_waiting_job_can_be_stopped(rig: Rig) -> None:
-    forever = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\nwhile True: signal.pause()"
+    forever = """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    open(ROOT + '/checkpoints/listens', 'w').write('1')
+    while True: signal.pause()
+    """
     running = [rig.submit(f"long-{number}", forever) for number in range(2)]
     for name in running:
-        rig.reached(name, "Training")
+        rig.printed(f"checkpoints/{name}/listens")
     rig.submit("waits", "")
     assert rig.describe("waits")["SecondaryStatus"] == "Starting"
     rig.sagemaker.stop_training_job(TrainingJobName="waits")
