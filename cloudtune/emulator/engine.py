@@ -32,6 +32,7 @@ class Engine:
         self._fleet = Fleet(table, site.clock, Provider(site.faults, site.delays, quotas))
         self._changed = threading.Condition(table.context.lock)
         self._running: dict[TrainingJob, Attempt] = {}
+        self._max_parallel_jobs = site.settings.max_parallel_jobs
         self._closed = False
         self._dispatcher = threading.Thread(target=self._dispatch, name="dispatcher", daemon=True)
         self._dispatcher.start()
@@ -46,6 +47,12 @@ class Engine:
             job = self._fleet.create(region, request)
             self._changed.notify_all()
             return job
+
+    def adopt(self, job: TrainingJob) -> None:
+        """Runs a job of a former emulator, which is in Starting."""
+        with self._changed:
+            self._fleet.adopt(job)
+            self._changed.notify_all()
 
     def stop(self, job: TrainingJob) -> None:
         """Returns at once."""
@@ -87,6 +94,16 @@ class Engine:
             for attempt in self._running.values():
                 attempt.recheck()
 
+    @property
+    def max_parallel_jobs(self) -> int:
+        return self._max_parallel_jobs
+
+    def allow_parallel_jobs(self, at_least: int) -> None:
+        """From now on so many jobs may run at once, if they might not before."""
+        with self._changed:
+            self._max_parallel_jobs = max(self._max_parallel_jobs, at_least)
+            self._changed.notify_all()
+
     def busy(self) -> int:
         """Number of jobs that have not ended."""
         with self._changed:
@@ -107,7 +124,7 @@ class Engine:
         with self._changed:
             while not self._closed:
                 self._fleet.advance()
-                for job in self._fleet.take_ready(self._site.settings.max_parallel_jobs - len(self._running)):
+                for job in self._fleet.take_ready(self._max_parallel_jobs - len(self._running)):
                     self._start(job)
                 self._changed.wait(timeout=self._site.clock.timeout(self._fleet.next_due()))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from cloudtune.emulator.instances import preferences
-from cloudtune.emulator.job_states import INTERNAL_ERROR, Phase
+from cloudtune.emulator.job_states import CAPACITY_ERROR, INTERNAL_ERROR, Phase
 from cloudtune.emulator.jobs import JobTable, TrainingJob
 from cloudtune.emulator.launch import Launch, Provider
 from cloudtune.emulator.quotas import QuotaKind
@@ -64,6 +64,15 @@ class Fleet:
             except ServiceError as error:
                 first_error = first_error or error
         raise first_error or invalid("The request names no instances.")
+
+    def adopt(self, job: TrainingJob) -> None:
+        """Launches instances for a job of a former emulator, which is in Starting."""
+        try:
+            self._leases[job] = self._new_lease(job.region, job.request)
+        except ServiceError:  # there is less of it than there was
+            job.fail(CAPACITY_ERROR)
+        else:
+            self._launch(job)
 
     def relaunch(self, job: TrainingJob) -> None:
         """Brings new instances up for a job that has lost its own, and is in Starting again."""

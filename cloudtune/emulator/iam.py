@@ -86,12 +86,12 @@ class Roles:
         if action == "GetRole":
             self.mentioned(form.get("RoleName", [""])[0])
         elif any("::aws:policy/" in value for values in form.values() for value in values):
-            self._load_managed_policies()
+            self.load_managed_policies()
         elif action == "SimulatePrincipalPolicy":
             return self._simulate(form)
         return None
 
-    def _load_managed_policies(self) -> None:
+    def load_managed_policies(self) -> None:
         """AWS's own policies, which moto loads only if told before its start, for all."""
         with self._lock:
             backend = self._backend

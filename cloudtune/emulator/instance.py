@@ -13,9 +13,7 @@ from cloudtune.emulator.job_environment import job_environment, make_interpreter
 from cloudtune.emulator.jobs import TrainingJob
 from cloudtune.emulator.log_shipper import LogShipper, MetricExtractor
 from cloudtune.emulator.ml_folder import JobFolder, checkpoint_folder, write_configuration
-from cloudtune.emulator.object_store import LogStore
 from cloudtune.emulator.processes import Container
-from cloudtune.emulator.settings import ACCOUNT_ID
 from cloudtune.emulator.site import Site
 
 
@@ -114,7 +112,7 @@ class Instance:
         """Ships output, of which ``metrics`` sees each line, and checkpoints from now on."""
         if self._container is None:
             raise ValueError(f"{self.host.name} has not been started")
-        logs = LogStore(ACCOUNT_ID, self._job.region)
+        logs = self._site.store.logs(self._job.region)
         stream = logs.new_stream(self._job.name, self.host.name)
         self._shipper = LogShipper(self._container.output, logs, stream, metrics, self._site.threads)
         self._shipper.start(self._share.note if self._share is not None else None)

@@ -33,12 +33,16 @@ class JobContext:
         audit: Learns of each transition and each bill.
         lock: Held for all that is read and changed: a job's end, its quota and its warm pool change at once.
         on_end: Called once for each job, lock held, when it has reached its last state.
+        on_change: Called for each change of a job, lock held.
+        on_remove: Called for each job that is deleted, lock held.
     """
 
     clock: ServiceClock
     audit: AuditLog
     lock: threading.RLock = field(default_factory=threading.RLock)
     on_end: Callable[[TrainingJob], None] = lambda _: None
+    on_change: Callable[[TrainingJob], None] = lambda _: None
+    on_remove: Callable[[TrainingJob], None] = lambda _: None
 
 
 class TrainingJob:
@@ -163,6 +167,8 @@ class TrainingJob:
             if phase.status.is_terminal:
                 self._transitions[-1]["EndTime"] = now
                 self._finish(now)
+            self._context.on_change(self)
+            if phase.status.is_terminal:
                 self._context.on_end(self)
             return True
 
@@ -188,6 +194,7 @@ class TrainingJob:
         with self._lock:
             if not self.status.is_terminal:
                 self._transitions[-1]["StatusMessage"] = message
+                self._context.on_change(self)
 
     def fail(self, reason: str) -> bool:
         """Ends the job as Failed, also one that is being stopped."""
@@ -204,18 +211,20 @@ class TrainingJob:
             granted = self.request.get("RetryStrategy", {}).get("MaximumRetryAttempts", 0)
             return self._retries < granted and self.enter(Phase.restarting)
 
-    def end_attempt(self) -> None:
-        """Counts and bills the time since Downloading began; nothing where no attempt runs."""
+    def end_attempt(self, at: float | None = None) -> None:
+        """Counts and bills the time from Downloading until ``at``, or now; nothing where no attempt runs."""
         with self._lock:
             if self._attempt_began is None:
                 return
-            self._trained_until = self._context.clock.now()
+            now = self._context.clock.now() if at is None else at
+            self._trained_until = max(self._attempt_began, now)
             seconds = self._trained_until - self._attempt_began
             self._attempt_began = None
             share = SPOT_PRICE_SHARE if self.is_spot else 1.0
             self._bill("training", self._attempts_ended, seconds, seconds * share)
             self._seconds_used += seconds
             self._attempts_ended += 1
+            self._context.on_change(self)
 
     def _bill(self, what: str, attempt: int, seconds: float, billable_seconds: float) -> None:
         self._context.audit.record(
@@ -238,6 +247,7 @@ class TrainingJob:
                 chosen = {"SelectedInstanceType": kind, "SelectedInstanceCount": count}
                 resources = {**self.request["ResourceConfig"], **chosen}
                 self.request = {**self.request, "ResourceConfig": resources}
+            self._context.on_change(self)
 
     def set_warm_pool(self, status: str, retained_s: float | None = None, reused_by: str | None = None) -> None:
         """Notes what became of its warm pool; ``retained_s``, once it has ended, is billed."""
@@ -250,6 +260,7 @@ class TrainingJob:
                 found["ReusedByJob"] = reused_by
             self._facts["WarmPoolStatus"] = found
             self._facts["LastModifiedTime"] = self._context.clock.now()
+            self._context.on_change(self)
 
     def set_result(self, model_uri: str | None, metrics: list[JsonObject]) -> None:
         with self._lock:
@@ -257,6 +268,7 @@ class TrainingJob:
                 self._facts["ModelArtifacts"] = {"S3ModelArtifacts": model_uri}
             if metrics:
                 self._facts["FinalMetricDataList"] = metrics
+            self._context.on_change(self)
 
     def update(self, changes: JsonObject) -> None:
         """Merges the members of an UpdateTrainingJob request."""
@@ -266,6 +278,7 @@ class TrainingJob:
                 merged = {**self.request.get(name, {}), **value} if isinstance(value, dict) else value
                 self.request = {**self.request, name: merged}
             self._facts["LastModifiedTime"] = self._context.clock.now()
+            self._context.on_change(self)
 
     def describe(self) -> JsonObject:
         """Everything that is known, by the service's names; with ``Tags``."""
@@ -317,7 +330,9 @@ class TrainingJob:
                     f"The maximum number of tags of a resource is {_MAX_TAGS}.",
                     rule="tags.limit",
                 )
-            self.tags = wanted
+            if wanted != self.tags:
+                self.tags = wanted
+                self._context.on_change(self)
             return [{"Key": key, "Value": value} for key, value in wanted.items()]
 
 
@@ -378,6 +393,12 @@ class JobTable:
         with self._lock:
             return [job for job in self._jobs.values() if region in (None, job.region)]
 
+    def put(self, job: TrainingJob) -> None:
+        """A job of a former emulator's table."""
+        with self._lock:
+            self._jobs[job.region, job.name] = job
+
     def remove(self, job: TrainingJob) -> None:
         with self._lock:
-            self._jobs.pop((job.region, job.name), None)
+            if self._jobs.pop((job.region, job.name), None) is not None:
+                self.context.on_remove(job)

@@ -3,7 +3,8 @@
 A process of its own that outlives the emulator by a moment. It reads lines ``+PID`` and ``-PID`` (a job's process
 group begins, has ended) from its standard input; when that ends, since the emulator was closed or killed, it kills
 the groups that are left and every process that carries the emulator's mark in its environment, and removes the
-emulator's folder.
+emulator's folder. Of an emulator that keeps its state it notes the time of the end instead, and inherits the lock
+on the folder: nobody else has it before all is cleaned up.
 
 Standard library alone, and run as a file: it has to be there within milliseconds.
 """
@@ -67,8 +68,12 @@ def remove_tree(folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def main(mark: str, folder: str) -> None:
-    """``folder`` is removed at the end; empty: none."""
+def main(mark: str, folder: str, note: str) -> None:
+    """
+    Args:
+        folder: Removed at the end; empty: none.
+        note: File that gets the time of the end, seconds since the epoch; empty: none.
+    """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     groups: set[int] = set()
@@ -78,6 +83,9 @@ def main(mark: str, folder: str) -> None:
             groups.add(pid)
         else:
             groups.discard(pid)
+    if note:
+        with contextlib.suppress(OSError):  # a full disk must not keep it from killing
+            Path(note).write_text(str(time.time()), encoding="ascii")
     for group in groups:
         kill_group(group)
     kill_marked(mark)
@@ -86,4 +94,4 @@ def main(mark: str, folder: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    main(*sys.argv[1:])

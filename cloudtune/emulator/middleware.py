@@ -10,6 +10,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Any, NoReturn
 from urllib.parse import parse_qs, unquote
@@ -33,6 +34,7 @@ Environ = dict[str, Any]
 Headers = list[tuple[str, str]]
 StartResponse = Callable[..., Any]
 Application = Callable[[Environ, StartResponse], Iterable[bytes]]
+Keeping = Callable[[str, str, str], AbstractContextManager[None]]
 
 _SAGEMAKER = "SageMaker"
 _FILTER_LOGS = "Logs_20140328.FilterLogEvents"
@@ -43,6 +45,7 @@ _OWN_PAGES = "/_emulator/"
 _XML_SERVICES = ("", "s3", "route53", "cloudfront", "iam", "sts", "ec2")
 _UNKNOWN, _INTERNAL = "UnknownOperationException", "InternalFailure"
 _MAX_BODY = 8 << 20
+_GONE = (ConnectionError, TimeoutError)  # the client: there is nobody to answer
 _REASONS = {
     200: "OK",
     400: "Bad Request",
@@ -64,6 +67,8 @@ class Middleware:
         admin: Answers below ``/_emulator/``.
         roles: Answers for IAM what moto lacks.
         services: Answer for others, by the first part of ``X-Amz-Target``.
+        keeping: Entered around what moto answers, given the request's method, service and region: keeps what that
+            changes.
     """
 
     def __init__(
@@ -73,12 +78,14 @@ class Middleware:
         admin: Admin,
         roles: Roles,
         services: Mapping[str, JsonService],
+        keeping: Keeping = lambda *_: nullcontext(),
     ) -> None:
         self._moto = moto
         self._control_plane = control_plane
         self._admin = admin
         self._roles = roles
         self._services = services
+        self._keeping = keeping
         self._lock = threading.Lock()
         self._last_request = time.monotonic()
 
@@ -106,8 +113,8 @@ class Middleware:
             return self._pass_on(environ, start_response)
         except ServiceError as error:
             return _respond_error(environ, start_response, error)
-        except OSError:
-            raise  # the client has gone
+        except _GONE:
+            raise
         except Exception as error:  # noqa: BLE001 - the server would answer with HTML
             _log.exception("a defect of the emulator: %s %s", environ.get("REQUEST_METHOD"), path)
             return _respond_error(environ, start_response, ServiceError(_INTERNAL, repr(error), 500))
@@ -150,7 +157,7 @@ class Middleware:
 
     def _pass_on(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Moto's answer; its HTML error pages are turned into errors of the protocol."""
-        service = _scope(environ)[1]
+        region, service = _scope(environ)
         if not _moto_has(service):
             raise ServiceError(_UNKNOWN, f"The emulator has no service {service!r}.", rule="service.unknown")
         started: list[tuple[str, Headers]] = []
@@ -159,9 +166,14 @@ class Middleware:
             started[:] = [(status, headers)]
 
         try:
-            answer = self._moto(environ, remember)
+            with self._keeping(environ.get("REQUEST_METHOD", ""), service, region):
+                answer = self._moto(environ, remember)
         except (NotImplementedError, OperationNotFoundError) as error:
             return _respond_error(environ, start_response, ServiceError(_UNKNOWN, str(error)))
+        except _GONE:
+            raise
+        except OSError as error:
+            raise _incomplete(error) from error
         except Exception as error:  # noqa: BLE001 - whatever moto stumbles over, the client gets an error it can read
             where = environ.get("REQUEST_METHOD"), environ.get("PATH_INFO")
             _log.warning("moto cannot answer %s %s: %r", *where, error, exc_info=_log.isEnabledFor(logging.DEBUG))
@@ -232,7 +244,7 @@ def _sign(environ: Environ, region: str, service: str) -> None:
 def _read_body(environ: Environ) -> bytes:
     """The whole body, whether its length is announced or it comes in chunks. Raises ServiceError."""
     if environ.get("wsgi.input_terminated"):
-        return _bounded(environ["wsgi.input"].read(_MAX_BODY + 1))
+        return _bounded(_receive(environ, _MAX_BODY + 1))
     try:
         length = int(environ.get("CONTENT_LENGTH") or 0)
     except ValueError:
@@ -241,7 +253,21 @@ def _read_body(environ: Environ) -> bytes:
         ) from None
     if length > _MAX_BODY:
         raise _too_large()
-    return bytes(environ["wsgi.input"].read(length)) if length > 0 else b""
+    return _receive(environ, length) if length > 0 else b""
+
+
+def _receive(environ: Environ, size: int) -> bytes:
+    try:
+        return bytes(environ["wsgi.input"].read(size))
+    except _GONE:
+        raise
+    except OSError as error:
+        raise _incomplete(error) from error
+
+
+def _incomplete(error: OSError) -> ServiceError:
+    """For a body in chunks that are none."""
+    return ServiceError("IncompleteBody", f"The body cannot be read: {error}.")
 
 
 def _bounded(body: bytes) -> bytes:

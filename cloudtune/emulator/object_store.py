@@ -7,8 +7,7 @@ import hashlib
 import re
 import tempfile
 import time
-import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,9 @@ from moto.core.exceptions import JsonRESTError, ServiceException
 from moto.logs.models import logs_backends
 from moto.s3.models import FakeKey, s3_backends
 
+from cloudtune.emulator import moto_state
+from cloudtune.emulator.log_state import LogState
+from cloudtune.emulator.s3_state import NotKept, S3State, StoredContent
 from cloudtune.emulator.service_error import JsonObject, invalid
 
 _URI = re.compile(r"(?:s3|https)://([^/]+)/?(.*)", re.DOTALL)
@@ -53,10 +55,31 @@ class StoreFailed(Exception):
 
 
 class ObjectStore:
-    """The account's buckets."""
+    """The account's buckets, and its log groups.
 
-    def __init__(self, account_id: str) -> None:
+    Args:
+        account_id: Whose.
+        s3: Keeps what is stored; None: nothing outlives the process.
+        logs: Keeps what is logged.
+    """
+
+    def __init__(self, account_id: str, s3: S3State | None = None, logs: LogState | None = None) -> None:
         self._account_id = account_id
+        self._s3 = s3
+        self._logs = logs
+
+    def logs(self, region: str) -> LogStore:
+        """The log group of training jobs in a region."""
+        return LogStore(self._account_id, region, self._logs)
+
+    @contextlib.contextmanager
+    def _keeping(self) -> Iterator[None]:
+        """What is changed within the block is kept when it is left. Raises StoreFailed."""
+        try:
+            with contextlib.nullcontext() if self._s3 is None else self._s3.keeping():
+                yield
+        except NotKept as error:
+            raise StoreFailed(f"the emulator's state cannot be written: {error}") from error
 
     @property
     def _backend(self) -> Any:
@@ -110,8 +133,9 @@ class ObjectStore:
         for start in range(0, found.contentsize, _CHUNK_BYTES):
             try:
                 with found.lock:
-                    found._value_buffer.seek(start)
-                    chunk = found._value_buffer.read(_CHUNK_BYTES)
+                    content = moto_state.content_of(found)
+                    content.seek(start)
+                    chunk = content.read(_CHUNK_BYTES)
             except ValueError as error:  # closed: moto drops what is replaced
                 raise StoreFailed(f"s3://{bucket}/{key} was replaced while it was read") from error
             yield chunk
@@ -119,40 +143,37 @@ class ObjectStore:
     def put(self, bucket: str, key: str, content: bytes) -> None:
         self._bucket(bucket)
         _check_key(key)
-        self._backend.put_object(bucket, key, content)
+        etag = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        with self._keeping():
+            self._backend.put_object(bucket, key, content, etag=etag)
 
     def put_chunks(self, bucket: str, key: str, chunks: Iterable[bytes]) -> None:
         """Like :meth:`put`, without holding large content in memory. The object is replaced when ``chunks`` has
         come to its end, and left alone where ``chunks`` raises."""
-        owner = self._bucket(bucket)
+        self._bucket(bucket)
         _check_key(key)
+        if self._s3 is not None:
+            self._put_stored(self._s3, bucket, key, chunks)
+            return
         buffer = tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES)  # noqa: SIM115 - becomes the object's
-        digest = hashlib.md5(usedforsecurity=False)
         try:
-            for chunk in chunks:
-                buffer.write(chunk)
-                digest.update(chunk)
+            size, etag = _write(chunks, buffer.write)
         except BaseException:
             buffer.close()
             raise
-        size = buffer.tell()
         if size <= _IN_MEMORY_BYTES:
             buffer.seek(0)
-            self._backend.put_object(bucket, key, buffer.read())
+            self._backend.put_object(bucket, key, buffer.read(), etag=etag)
+            buffer.close()
             return
-        # moto itself takes content only as one piece.
-        made = FakeKey(
-            name=key,
-            value=b"",
-            account_id=self._account_id,
-            region_name=self._backend.region_name,
-            etag=digest.hexdigest(),
-            is_versioned=owner.is_versioned,
-            version_id=str(uuid.uuid4()) if owner.is_versioned else "null",
-            bucket_name=bucket,
-        )
-        made._value_buffer, made.contentsize = buffer, size
-        owner.keys.setlist(key, [*(owner.keys.getlist(key, []) if owner.is_versioned else []), made])
+        moto_state.new_version(self._bucket(bucket), key, buffer, size, etag)
+
+    def _put_stored(self, state: S3State, bucket: str, key: str, chunks: Iterable[bytes]) -> None:
+        """Straight into the file that keeps the object."""
+        with self._keeping(), state.contents.new_file() as (path, file):
+            size, etag = _write(chunks, file.write)
+            file.flush()
+            moto_state.new_version(self._bucket(bucket), key, StoredContent(path), size, etag)
 
     def put_file(self, bucket: str, key: str, file: Path) -> None:
         """Uploads a file that nobody changes."""
@@ -161,7 +182,18 @@ class ObjectStore:
 
     def delete(self, bucket: str, key: str) -> None:
         self._bucket(bucket)
-        self._backend.delete_object(bucket, key)
+        with self._keeping():
+            self._backend.delete_object(bucket, key)
+
+
+def _write(chunks: Iterable[bytes], write: Callable[[bytes], int]) -> tuple[int, str]:
+    """Size and ETag of what was written."""
+    size, digest = 0, hashlib.md5(usedforsecurity=False)
+    for chunk in chunks:
+        write(chunk)
+        digest.update(chunk)
+        size += len(chunk)
+    return size, digest.hexdigest()
 
 
 def _check_key(key: str) -> None:
@@ -170,9 +202,17 @@ def _check_key(key: str) -> None:
 
 
 class LogStore:
-    """The log group of training jobs in one region."""
+    """The log group of training jobs in one region.
 
-    def __init__(self, account_id: str, region: str) -> None:
+    Args:
+        account_id: Whose.
+        region: Of the group.
+        state: Keeps what is logged; None: nothing outlives the process.
+    """
+
+    def __init__(self, account_id: str, region: str, state: LogState | None = None) -> None:
+        self._region = region
+        self._state = state
         self._backend: Any = logs_backends[account_id][region]
         self._ensure_group()
 
@@ -189,11 +229,15 @@ class LogStore:
         while (name := f"{job_name}/{host}-{epoch}") in taken:  # an attempt of less than a second
             epoch += 1
         self._backend.create_log_stream(LOG_GROUP, name)
+        if self._state is not None:
+            self._state.keep_stream(self._region, LOG_GROUP, name)
         return name
 
     def put(self, stream: str, events: Sequence[JsonObject]) -> None:
         """``events``: ``timestamp`` (milliseconds, not descending) and ``message``. Raises StoreFailed."""
         try:
             self._backend.put_log_events(LOG_GROUP, stream, list(events))
-        except JsonRESTError as error:
+            if self._state is not None:
+                self._state.keep_stream(self._region, LOG_GROUP, stream)
+        except (JsonRESTError, OSError) as error:
             raise StoreFailed(f"log stream {stream!r}: {error}") from error

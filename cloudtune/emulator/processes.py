@@ -16,6 +16,7 @@ from pathlib import Path
 from cloudtune.emulator import keeper
 from cloudtune.emulator.keeper import MARK, kill_group, kill_marked
 from cloudtune.emulator.shared_threads import SharedThreads
+from cloudtune.emulator.state_folder import StateFolder
 
 _log = logging.getLogger(__name__)
 _SETUP_TIMEOUT_S = 60.0
@@ -35,13 +36,16 @@ class Keeper:
     Args:
         mark: Carried by all processes of all jobs.
         folder: Removed when this process is gone; None keeps everything.
+        state: The emulator's state, held as long as the keeper lives.
     """
 
-    def __init__(self, mark: str, folder: Path | None) -> None:
+    def __init__(self, mark: str, folder: Path | None, state: StateFolder | None = None) -> None:
         self.mark = mark
+        note = "" if state is None else str(state.death_note)
         self._lock = threading.Lock()
         self._process = subprocess.Popen(
-            [sys.executable, "-I", keeper.__file__, mark, str(folder or "")],
+            [sys.executable, "-I", keeper.__file__, mark, str(folder or ""), note],
+            pass_fds=() if state is None else (state.lock,),
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             start_new_session=True,

@@ -35,7 +35,9 @@ from cloudtune.emulator.iam import Roles
 from cloudtune.emulator.instance_shares import Shares
 from cloudtune.emulator.isolation import check_choice, choose
 from cloudtune.emulator.job_environment import ScriptFolder
+from cloudtune.emulator.job_states import Phase
 from cloudtune.emulator.jobs import JobContext, JobTable
+from cloudtune.emulator.kept_state import KeptState
 from cloudtune.emulator.middleware import Middleware
 from cloudtune.emulator.object_store import ObjectStore
 from cloudtune.emulator.pricing import Pricing
@@ -44,9 +46,10 @@ from cloudtune.emulator.quotas import Quotas
 from cloudtune.emulator.service_clock import ServiceClock
 from cloudtune.emulator.service_error import JsonObject, ServiceError
 from cloudtune.emulator.service_quotas import ServiceQuotas
-from cloudtune.emulator.settings import ACCOUNT_ID, DEFAULT_REGION, DEFAULT_ROLE, Settings
+from cloudtune.emulator.settings import ACCOUNT_ID, DEFAULT_REGION, DEFAULT_ROLE, Settings, default_parallel_jobs
 from cloudtune.emulator.shared_threads import SharedThreads
 from cloudtune.emulator.site import Site
+from cloudtune.emulator.state_folder import StateFolder
 from cloudtune.errors import SpecError
 
 _log = logging.getLogger(__name__)
@@ -77,7 +80,8 @@ class SageMakerEmulator:
 
     Args:
         port: 0 takes a free one.
-        state_dir: Folder for the jobs' files while they run. None: a temporary one, removed at the end.
+        state_dir: Folder that keeps S3, logs, roles and jobs over restarts, also over ``kill -9`` at any moment.
+            None: they are gone at the end.
         max_parallel_jobs: Jobs that run at once, the others wait. Default: half of the cores, at least one.
         isolation: ``root`` or ``user`` namespaces, ``none``, or ``auto``: the strongest that works here.
         stop_grace_s: Service seconds between SIGTERM and SIGKILL when a job is stopped.
@@ -116,7 +120,7 @@ class SageMakerEmulator:
         self._state_dir = None if state_dir is None else Path(state_dir).absolute()
         self._isolation = isolation
         self._settings = Settings(
-            max_parallel_jobs or max(1, (os.cpu_count() or 1) // 2),
+            max_parallel_jobs or default_parallel_jobs(),
             stop_grace_s=stop_grace_s,
         )
         self._clock = ServiceClock(time_scale)
@@ -128,6 +132,8 @@ class SageMakerEmulator:
         self._closing = threading.Lock()
         self._closed = threading.Event()
         self._server: BaseWSGIServer | None = None
+        self._state: StateFolder | None = None
+        self._kept: KeptState | None = None
 
     def _account(self) -> None:
         #: How long instances take to come and go; how many there may be. Both may be changed at any time.
@@ -139,39 +145,57 @@ class SageMakerEmulator:
         """Serves from now on; returns when ready.
 
         Raises:
-            SpecError: The port is taken, the isolation does not work here, or the scenario kills the emulator.
+            SpecError: The port is taken, the isolation does not work here, the scenario kills the emulator, or
+                ``state_dir`` is no folder of the emulator's.
+            Conflict: Another emulator has ``state_dir``.
+            StoreError: What is in ``state_dir`` is damaged.
         """
         check_killable(self._scenario, self.restart)
+        if self._state_dir is not None:
+            self._state = StateFolder(self._state_dir)
+            self._state.clean()
         folder = self._state_dir or Path(tempfile.mkdtemp(prefix="cloudtune-emulator-"))
         self._folder = folder / "jobs"
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._keeper = Keeper(secrets.token_hex(8), folder if self._state_dir is None else None)
+        self._keeper = Keeper(secrets.token_hex(8), None if self._state else folder, self._state)
         try:
             if self._state_dir is not None:
                 self.audit.write_to(folder / "audit.jsonl")
             self._chosen = choose(self._isolation, self._folder)
             self._authority = Authority(folder / "tls")
+            self._scripts = ScriptFolder(folder / "bin")
             self._server = self._bind()
+            lost_at = None
+            if self._state is not None:
+                lost_at = self._state.begin(self.port, self._keeper.mark, self._clock)
+            self.isolation = self._chosen.name
+            self._build(self._server, lost_at)
         except BaseException:
-            self._keeper.close()
-            self.audit.close()
+            if self._server is not None:
+                self._server.server_close()
+            self._let_go()
             raise
-        self.isolation = self._chosen.name
-        self._scripts = ScriptFolder(folder / "bin")
-        self._build(self._server)
         self._record("start")
         threading.Thread(target=self._server.serve_forever, args=(_POLL_S,), name="emulator", daemon=True).start()
         return self
 
-    def _build(self, server: BaseWSGIServer) -> None:
-        """Makes an account with nothing in it, and an engine; and has the server serve them."""
+    def _build(self, server: BaseWSGIServer, lost_at: float | None = None) -> None:
+        """Makes an account with nothing in it but what was kept, and an engine; and has the server serve them.
+
+        Args:
+            lost_at: When the emulator ended that ran the jobs that were kept, if that is known.
+        """
         BackendDict.reset()
         reset_model_data()
-        store, clock = ObjectStore(ACCOUNT_ID), self._clock
+        self._kept = kept = None if self._state is None else KeptState(self._state.root, self.roles)
+        store = ObjectStore(ACCOUNT_ID) if kept is None else ObjectStore(ACCOUNT_ID, kept.s3, kept.logs)
+        clock = self._clock
         self._faults = Faults(clock, self.audit)
         self._threads = SharedThreads()
         self._shares = Shares()
         self._table = JobTable(ACCOUNT_ID, JobContext(clock, self.audit))
+        if kept is not None:
+            kept.load_jobs(self._table)
         site = Site(
             self._folder,
             self.endpoint_url,
@@ -201,8 +225,11 @@ class SageMakerEmulator:
             self._admin,
             self.roles,
             {"AWSPriceListService": Pricing(), "ServiceQuotasV20190624": ServiceQuotas(self.quotas)},
+            *(() if kept is None else (kept.answering,)),
         )
         self.roles.ensure(DEFAULT_ROLE)
+        if kept is not None:
+            kept.revive_jobs(self._table, self._engine, lost_at)
         server.app = CallAudit(RequestFaults(self._middleware, self._faults), self.audit)
 
     def _record(self, event: str) -> None:
@@ -230,6 +257,8 @@ class SageMakerEmulator:
             if self._server is None or self._closed.is_set():
                 raise SpecError("The emulator does not run.", "Use it in a with block, or call start().")
             self._halt()
+            if self._kept is not None:
+                self._kept.forget()
             self._account()
             self.audit.forget()
             self._build(self._server)
@@ -237,23 +266,39 @@ class SageMakerEmulator:
 
     def _bind(self) -> BaseWSGIServer:
         handler = type("Handler", (_Handler,), {"authority": self._authority})
+        port = self._port or (0 if self._state is None else self._state.free_port())
         try:
-            return make_server(_HOST, self._port, _not_ready, threaded=True, request_handler=handler)
+            return make_server(_HOST, port, _not_ready, threaded=True, request_handler=handler)
         except (OSError, SystemExit) as error:  # werkzeug leaves the process when a port is taken
             raise SpecError(f"Port {self._port} is taken.", "Choose another one, or 0 for a free one.") from error
 
     def close(self) -> None:
-        """Ends all jobs, processes and threads; what was stored is gone. May be called twice."""
+        """Ends all jobs, processes and threads. Without ``state_dir``, what was stored is gone; with it, the next
+        emulator there goes on, and the jobs have lost their instances. May be called twice."""
+        self._close(stop_jobs=False)
+
+    def _close(self, stop_jobs: bool) -> None:
         with self._closing:
             if self._server is None or self._closed.is_set():
                 return
             self._server.shutdown()
             self._server.server_close()
             self._halt()
-            self._keeper.close()
+            if stop_jobs:
+                for job in self._table.all():
+                    job.enter(Phase.stopping)
+                    job.enter(Phase.stopped)
             self._record("end")
-            self.audit.close()
+            self._let_go()
             self._closed.set()
+
+    def _let_go(self) -> None:
+        if self._kept is not None:
+            self._kept.close()
+        self._keeper.close()
+        self.audit.close()
+        if self._state is not None:
+            self._state.close()
 
     def _halt(self) -> None:
         """Nothing runs any more."""
@@ -262,7 +307,8 @@ class SageMakerEmulator:
         self._threads.close()
 
     def _close_soon(self) -> None:
-        threading.Thread(target=self.close, name="closing", daemon=False).start()
+        """At a user's wish: the jobs do not go on with the next emulator."""
+        threading.Thread(target=self._close, args=(True,), name="closing", daemon=False).start()
 
     def wait_closed(self, timeout_s: float | None = None) -> bool:
         """Whether it is closed, at the latest after ``timeout_s``."""
@@ -302,8 +348,9 @@ class SageMakerEmulator:
             "pid": os.getpid(),
             "isolation": self.isolation,
             "ca_bundle": str(self._authority.bundle),
-            "max_parallel_jobs": self._settings.max_parallel_jobs,
+            "max_parallel_jobs": self._engine.max_parallel_jobs,
             "busy": self._engine.busy(),
+            "state": None if self._state is None else str(self._state.root),
             "shares": self._shares.report(),
         }
 

@@ -31,6 +31,10 @@ class ServiceClock:
         self._start = time.time() if start is None else start
         self._anchor = time.monotonic()
 
+    def resume(self, now: float) -> None:
+        """Goes on from ``now``. To be called before anybody has read it."""
+        self._start, self._anchor = now, time.monotonic()
+
     def now(self) -> float:
         """Service seconds since the Unix epoch; never goes backwards."""
         return self._start + self.scale * (time.monotonic() - self._anchor)
