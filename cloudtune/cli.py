@@ -39,13 +39,6 @@ account's SageMaker bucket, else in the emulator's if it runs.
 
 exit codes: 0 fine, 2 wrong arguments, 3 not found, 5 unreadable state, 7 AWS, 130 Ctrl-C
 """
-_EMULATOR_HELP = """\
-S3, STS, IAM, CloudWatch Logs and SageMaker training jobs that really run, on this machine.
-
-  cloudtune emulator [options]   serves until Ctrl-C; prints the environment variables that clients need
-  cloudtune emulator status      shows the one that launchers keep in the background; exit code 3: there is none
-  cloudtune emulator stop        ends that one, with all its jobs
-"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -115,22 +108,9 @@ def _add_experiment(parser: argparse.ArgumentParser) -> None:
 
 
 def _emulator(arguments: Sequence[str]) -> int:
-    from cloudtune.emulator import __main__ as emulator
+    from cloudtune.emulator.__main__ import main as run
 
-    parser = emulator.parser()
-    if {"-h", "--help"} & set(arguments):
-        parser.prog, parser.description = "cloudtune emulator", _EMULATOR_HELP
-        parser.formatter_class = argparse.RawDescriptionHelpFormatter
-        parser.print_help()
-        return 0
-    actions = {"status": ["--status"], "stop": ["--stop"], "start": []}
-    first = arguments[0] if arguments else "start"
-    if not first.startswith("-") and first not in actions:
-        from cloudtune.errors import SpecError
-
-        raise SpecError(f"cloudtune emulator: unknown action {first!r}.", f"Valid: {', '.join(actions)}.")
-    rest = list(arguments) if first.startswith("-") else [*actions[first], *arguments[1:]]
-    return emulator.main(rest)
+    return run(arguments, "cloudtune emulator")
 
 
 def _list(options: argparse.Namespace) -> int:

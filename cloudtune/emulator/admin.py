@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Protocol
 from urllib.parse import parse_qsl
 
 from cloudtune.emulator.audit import AuditLog
@@ -15,16 +16,30 @@ from cloudtune.emulator.service_error import JsonObject, ServiceError, invalid
 from cloudtune.errors import SpecError
 
 _PAGE = 5_000  # entries of the audit log
+_MOST_JOBS = 10_000
+#: Whoever asks for this one only watches: it keeps no idle emulator alive.
+LIVE_PAGE = "live"
+
+
+class Shown(Protocol):
+    """An emulator."""
+
+    def health(self) -> JsonObject:
+        """Facts for programs."""
+
+    def live(self) -> JsonObject:
+        """What people see."""
 
 
 class Admin:
     """Answers what only an emulator is asked.
 
-    ``GET health``, ``GET jobs``, ``GET audit?kind=&since=&job=``, ``GET interrupt_rules``,
-    ``POST interrupt_rules``, ``POST interrupt``, ``GET scenario``, ``PUT scenario``, ``POST shutdown``.
+    ``GET health``, ``GET live``, ``GET jobs``, ``GET audit?kind=&since=&job=``, ``GET interrupt_rules``,
+    ``POST interrupt_rules``, ``POST interrupt``, ``POST parallel_jobs``, ``GET scenario``, ``PUT scenario``,
+    ``POST shutdown``.
 
     Args:
-        health: Facts about this emulator.
+        shown: Tells about this emulator.
         shutdown: Begins to close it; returns at once.
     """
 
@@ -35,7 +50,7 @@ class Admin:
         faults: Faults,
         in_force: InForce,
         audit: AuditLog,
-        health: Callable[[], JsonObject],
+        shown: Shown,
         shutdown: Callable[[], None],
     ) -> None:
         self._table = table
@@ -43,18 +58,20 @@ class Admin:
         self._faults = faults
         self._in_force = in_force
         self._audit = audit
-        self._health = health
+        self._shown = shown
         self._shutdown = shutdown
 
     def answer(self, method: str, page: str, body: bytes, query: str = "") -> object:
         """Raises ServiceError."""
         pages: dict[tuple[str, str], Callable[[bytes], object]] = {
-            ("GET", "health"): lambda _: self._health(),
+            ("GET", "health"): lambda _: self._shown.health(),
+            ("GET", LIVE_PAGE): lambda _: self._shown.live(),
             ("GET", "jobs"): lambda _: {"jobs": [job.describe() for job in self._table.all()]},
             ("GET", "audit"): lambda _: self._entries(query),
             ("GET", "interrupt_rules"): lambda _: {"rules": [rule.to_json() for rule in self._faults.rules()]},
             ("POST", "interrupt_rules"): self._add_rule,
             ("POST", "interrupt"): self._interrupt,
+            ("POST", "parallel_jobs"): self._allow_parallel_jobs,
             ("GET", "scenario"): lambda _: self._in_force.to_json(),
             ("PUT", "scenario"): self._put_scenario,
             ("POST", "shutdown"): self._close,
@@ -104,6 +121,14 @@ class Admin:
             raise invalid('Send {"job_name": NAME, "notice": true or false}.')
         self.interrupt(name, notice)
         return {}
+
+    def _allow_parallel_jobs(self, body: bytes) -> object:
+        request = _json(body)
+        at_least = request.get("at_least") if isinstance(request, dict) else None
+        if not isinstance(at_least, int) or isinstance(at_least, bool) or not 1 <= at_least <= _MOST_JOBS:
+            raise invalid(f'Send {{"at_least": NUMBER}}, from 1 to {_MOST_JOBS}.')
+        self._engine.allow_parallel_jobs(at_least)
+        return self._shown.health()
 
     def interrupt(self, name: str, notice: bool) -> None:
         """Raises ServiceError where no such spot job runs."""

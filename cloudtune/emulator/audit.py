@@ -45,6 +45,7 @@ class AuditLog:
         self._next = 0
         self._calls = 0
         self._errors = 0
+        self._faults = 0
         self._files: list[int] = []
 
     def write_to(self, path: Path) -> None:
@@ -74,6 +75,7 @@ class AuditLog:
             if kind == "call":
                 self._calls += 1
                 self._errors += facts.get("error") is not None
+            self._faults += kind == "fault"
             if self._files:
                 self._write(f"{_encode(entry)}\n".encode())
 
@@ -105,9 +107,10 @@ class AuditLog:
             return list(islice(reversed(self._kept[kind]), count))[::-1]
 
     def counts(self) -> JsonObject:
-        """``entries`` (the number of the next one), ``calls``, and ``errors`` among these, since the start."""
+        """``entries`` (the number of the next one), ``calls``, their ``errors``, ``faults``; since the start."""
         with self._lock:
-            return {"entries": self._next, "calls": self._calls, "errors": self._errors}
+            counts = {"calls": self._calls, "errors": self._errors, "faults": self._faults}
+            return {"entries": self._next, **counts}
 
     def forget(self) -> None:
         """Empties the memory; numbers go on, files keep all."""

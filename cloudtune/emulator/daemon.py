@@ -15,7 +15,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from cloudtune.emulator.client_environment import client_environment
 from cloudtune.emulator.faults import InterruptRule, Scenario, load_scenario
 from cloudtune.emulator.processes import readable
 from cloudtune.emulator.service_error import JsonObject
-from cloudtune.emulator.settings import ACCOUNT_ID, DEFAULT_REGION, DEFAULT_ROLE
+from cloudtune.emulator.settings import ACCOUNT_ID, DEFAULT_REGION, DEFAULT_ROLE, default_parallel_jobs
 from cloudtune.errors import CloudtuneError, InvalidRequest, MissingExtra, SpecError, Unreachable
 from cloudtune.paths import experiments_root, write_atomic
 
@@ -58,6 +58,10 @@ class EmulatorHandle:
     def health(self) -> JsonObject:
         """Facts about the emulator. Raises Unreachable if it is gone."""
         return _call(self.endpoint_url, "health")
+
+    def live(self) -> JsonObject:
+        """What the live view shows. Raises Unreachable if the emulator is gone."""
+        return _call(self.endpoint_url, "live")
 
     def jobs(self) -> list[JsonObject]:
         """All jobs in the order of their creation, as DescribeTrainingJob has them (times in seconds)."""
@@ -99,6 +103,10 @@ class EmulatorHandle:
         """Takes the instance of a running spot job away. Raises InvalidRequest if none runs."""
         _call(self.endpoint_url, "interrupt", {"job_name": job_name, "notice": notice})
 
+    def allow_parallel_jobs(self, at_least: int) -> None:
+        """From now on so many jobs may run at once, if they might not before."""
+        _call(self.endpoint_url, "parallel_jobs", {"at_least": at_least})
+
     def stop(self) -> None:
         """Ends the emulator and all its jobs; returns when it is gone.
 
@@ -114,29 +122,61 @@ class EmulatorHandle:
             time.sleep(_POLL_S)
 
 
-def ensure_running(idle_s: float = 1800.0) -> EmulatorHandle:
+def ensure_running(
+    idle_s: float = 1800.0,
+    max_parallel_jobs: int | None = None,
+    options: Mapping[str, object] | None = None,
+) -> EmulatorHandle:
     """The user's emulator in the background; started if none answers.
 
     An idle one that belongs to another version or another interpreter is replaced.
 
     Args:
         idle_s: A new one ends by itself after so many seconds without a request and without a job.
+        max_parallel_jobs: So many jobs at least run at once, also on one that runs already: a tuner in a job that
+            has each trial run in a job of its own would wait for them forever. None: what it has, and half of the
+            cores for a new one.
+        options: Other arguments of a new one, named as on the command line (``scenario``, ``time_scale``, ...).
 
     Raises:
         MissingExtra: Moto is not installed.
+        SpecError: One runs that was started with other ``options`` than these.
         CloudtuneError: It does not start; the message shows the end of its log.
     """
     for package in ("moto", "flask", "flask_cors", "regex"):
         if importlib.util.find_spec(package) is None:
             raise MissingExtra.of("moto", "emulator", "The emulator")
+    if max_parallel_jobs is not None and max_parallel_jobs < 1:
+        raise SpecError(f"max_parallel_jobs={max_parallel_jobs} lets no job run.", "Give 1 or more.")
+    wanted = {name: str(value) for name, value in (options or {}).items()}
     with _locked():
-        found = _find()
-        if found is not None:
-            handle, identity = found
-            if identity == _identity() or handle.health()["busy"]:
-                return handle
-            handle.stop()
-        return _start(idle_s)
+        handle = _usable(wanted)
+        if handle is None:
+            at_once = max(max_parallel_jobs or 1, default_parallel_jobs())
+            return _start({**wanted, "idle_s": str(idle_s), "max_parallel_jobs": str(at_once)})
+    if max_parallel_jobs is not None:
+        handle.allow_parallel_jobs(max_parallel_jobs)
+    return handle
+
+
+def _usable(wanted: Mapping[str, str]) -> EmulatorHandle | None:
+    """The one that runs, unless there is none or it has to be replaced; that is ended."""
+    found = _find()
+    if found is None:
+        return None
+    handle, record = found
+    if record["identity"] != _identity() and not handle.health()["busy"]:
+        handle.stop()
+        return None
+    has = record.get("options", {})
+    for name, value in wanted.items():
+        if has.get(name) != value:
+            raise SpecError(
+                f"The emulator that runs in the background (process {handle.pid}) was not started with "
+                f"{name}={value}.",
+                "End it first, with its jobs and buckets: cloudtune emulator --stop",
+            )
+    return handle
 
 
 def running_daemon() -> EmulatorHandle | None:
@@ -154,15 +194,34 @@ def stop_daemon() -> bool:
         return found is not None
 
 
+def serving_at(port: int) -> EmulatorHandle:
+    """The emulator at that port of this machine.
+
+    Raises:
+        Unreachable: None answers there.
+    """
+    endpoint_url = f"http://127.0.0.1:{port}"
+    health = _call(endpoint_url, "health")
+    if "pid" not in health:
+        raise Unreachable(f"What answers at {endpoint_url} is no emulator.", "Start one: cloudtune emulator")
+    return EmulatorHandle(endpoint_url, int(health["pid"]))
+
+
 def daemon_status() -> JsonObject | None:
     """Facts about the emulator in the background; None if there is none."""
     handle = running_daemon()
     return None if handle is None else handle.health()
 
 
-def write_record(path: Path, endpoint_url: str) -> None:
-    """Notes that this process serves there."""
-    record = {"schema": _SCHEMA, "endpoint_url": endpoint_url, "pid": os.getpid(), "identity": _identity()}
+def write_record(path: Path, endpoint_url: str, options: Mapping[str, object]) -> None:
+    """Notes that this process serves there, and with which arguments it was started."""
+    record = {
+        "schema": _SCHEMA,
+        "endpoint_url": endpoint_url,
+        "pid": os.getpid(),
+        "identity": _identity(),
+        "options": {name: str(value) for name, value in options.items()},
+    }
     write_atomic(path, json.dumps(record))
 
 
@@ -206,16 +265,16 @@ def _read(path: Path) -> JsonObject | None:
     return record if is_ours and {"endpoint_url", "pid", "identity"} <= set(record) else None
 
 
-def _find() -> tuple[EmulatorHandle, str] | None:
-    """The emulator that is on record, if it answers. Raises Unreachable if it is there and does not: a second one
-    would know nothing of the first one's jobs."""
+def _find() -> tuple[EmulatorHandle, JsonObject] | None:
+    """The emulator that is on record, if it answers, and its record. Raises Unreachable if it is there and does
+    not: a second one would know nothing of the first one's jobs."""
     record = _read(_record_path())
     if record is None:
         return None
     handle = EmulatorHandle(record["endpoint_url"], record["pid"])
     try:
         # Another program may have got its port since.
-        return (handle, record["identity"]) if handle.health().get("pid") == handle.pid else None
+        return (handle, record) if handle.health().get("pid") == handle.pid else None
     except InvalidRequest:
         return None
     except Unreachable as error:
@@ -228,10 +287,15 @@ def _find() -> tuple[EmulatorHandle, str] | None:
         ) from error
 
 
-def _start(idle_s: float) -> EmulatorHandle:
+def _start(options: Mapping[str, str]) -> EmulatorHandle:
     log = _folder() / "log.txt"
     ready, signal_ready = os.pipe()
-    command = [sys.executable, "-m", "cloudtune.emulator", "--idle_s", str(idle_s)]
+    command = [
+        sys.executable,
+        "-m",
+        "cloudtune.emulator",
+        *(f"--{name}={value}" for name, value in options.items()),
+    ]
     command += ["--record", str(_record_path()), "--ready_fd", str(signal_ready)]
     root = str(Path(__file__).resolve().parents[2])
     search_path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
@@ -304,13 +368,11 @@ def _call(endpoint_url: str, page: str, body: JsonObject | None = None, method: 
         timed_out = isinstance(getattr(error, "reason", error), TimeoutError)
         raise Unreachable(
             f"No emulator answers at {endpoint_url} ({error}).",
-            "Start it: python -m cloudtune.emulator",
+            "Start it: cloudtune emulator",
             _TIMED_OUT if timed_out else "",
         ) from error
     if not isinstance(answer, dict):
-        raise Unreachable(
-            f"What answers at {endpoint_url} is no emulator.", "Start it: python -m cloudtune.emulator"
-        )
+        raise Unreachable(f"What answers at {endpoint_url} is no emulator.", "Start it: cloudtune emulator")
     return answer
 
 

@@ -21,7 +21,7 @@ from moto.backend_index import backend_url_patterns
 from moto.backends import list_of_moto_modules
 from moto.moto_server.werkzeug_app import SIGNING_ALIASES
 
-from cloudtune.emulator.admin import Admin
+from cloudtune.emulator.admin import LIVE_PAGE, Admin
 from cloudtune.emulator.control_plane import ControlPlane
 from cloudtune.emulator.iam import Roles
 from cloudtune.emulator.json_service import JsonService
@@ -96,7 +96,8 @@ class Middleware:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
         try:
-            self._last_request = time.monotonic()
+            if path != _OWN_PAGES + LIVE_PAGE:
+                self._last_request = time.monotonic()
             if path.startswith(_OWN_PAGES):
                 _refuse_pages(environ)
                 return self._admin_page(environ, path, start_response)

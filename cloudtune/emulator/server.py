@@ -38,6 +38,7 @@ from cloudtune.emulator.job_environment import ScriptFolder
 from cloudtune.emulator.job_states import Phase
 from cloudtune.emulator.jobs import JobContext, JobTable
 from cloudtune.emulator.kept_state import KeptState
+from cloudtune.emulator.live import Live
 from cloudtune.emulator.middleware import Middleware
 from cloudtune.emulator.object_store import ObjectStore
 from cloudtune.emulator.pricing import Pricing
@@ -213,11 +214,12 @@ class SageMakerEmulator:
             shares=self._shares,
         )
         self._engine = Engine(site, self._table, self.quotas)
+        self._live = Live(self._table, self.audit, self._shares, self._clock)
         self._killer = Killer(self._faults, self.restart)
         self._in_force = InForce(self._faults, self.quotas, self.delays, self._killer, self._engine.recheck)
         self._in_force.apply(self._scenario, self._seed)
         self._admin = Admin(
-            self._table, self._engine, self._faults, self._in_force, self.audit, self.health, self._close_soon
+            self._table, self._engine, self._faults, self._in_force, self.audit, self, self._close_soon
         )
         self._middleware = Middleware(
             DomainDispatcherApplication(create_backend_app),
@@ -353,6 +355,11 @@ class SageMakerEmulator:
             "state": None if self._state is None else str(self._state.root),
             "shares": self._shares.report(),
         }
+
+    def live(self) -> JsonObject:
+        """What the live view shows; see :class:`cloudtune.emulator.live.Live`."""
+        scenario = {"scenario": self._faults.scenario.name, "seed": self._faults.seed}
+        return {**self.health(), **scenario, **self._live.picture()}
 
     def jobs(self) -> list[JsonObject]:
         """All jobs in the order of their creation, as DescribeTrainingJob has them (times in seconds)."""

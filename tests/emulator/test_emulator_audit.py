@@ -222,7 +222,7 @@ def test_memory_is_bounded_and_calls_push_out_no_transition() -> None:
     assert len(log.entries()) == 20_001
     assert log.entries()[0]["kind"] == "transition"
     assert log.entries("call")[-1]["operation"] == "29999"
-    assert log.counts() == {"entries": 30_001, "calls": 30_000, "errors": 10_000}
+    assert log.counts() == {"entries": 30_001, "calls": 30_000, "errors": 10_000, "faults": 0}
     log.forget()
     assert log.entries() == []
     log.record("fault", fault="next")
