@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import functools
+import io
 import logging
 import os
 import re
@@ -33,6 +34,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from moto.moto_server.werkzeug_app import MotoRequestHandler
 
+from cloudtune.emulator.chunked_body import ChunkedBody
 from cloudtune.paths import write_atomic
 
 _log = logging.getLogger(__name__)
@@ -166,6 +168,21 @@ class ProxyHandler(MotoRequestHandler):
 
     authority: Authority
     _host: str | None = None  # which AWS host the client believes to talk to
+    # Of what is no HTTP; the emulator never answers with HTML.
+    error_content_type = "application/xml"
+    error_message_format = (
+        '<?xml version="1.0"?><Error><Code>BadRequest</Code><Message>%(message)s (%(code)d)</Message></Error>'
+    )
+
+    def parse_request(self) -> bool:
+        if not super().parse_request():
+            return False
+        try:
+            urlsplit(f"//{self.path}" if self.command == "CONNECT" else self.path)
+        except ValueError:
+            self.send_error(400, "Not a URL")
+            return False
+        return True
 
     def do_CONNECT(self) -> None:  # noqa: N802 - the name is looked up by http.server
         target = urlsplit(f"//{self.path}")
@@ -207,6 +224,8 @@ class ProxyHandler(MotoRequestHandler):
 
     def make_environ(self) -> dict[str, Any]:
         environ = super().make_environ()
+        if "wsgi.input_terminated" in environ:
+            environ["wsgi.input"] = io.BufferedReader(ChunkedBody(self.rfile.readline, self.rfile.read))
         if self._host is not None:
             environ["wsgi.url_scheme"] = "https"
         return environ

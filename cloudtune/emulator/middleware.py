@@ -128,7 +128,9 @@ class Middleware:
 
     def _json_service(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """A request of the JSON protocol, which names service and operation in a header."""
-        service, _, operation = environ["HTTP_X_AMZ_TARGET"].partition(".")
+        service, dot, operation = environ["HTTP_X_AMZ_TARGET"].partition(".")
+        if not dot:
+            raise ServiceError(_UNKNOWN, "The header X-Amz-Target names a service and an operation.")
         if service == _SAGEMAKER:
             _refuse_pages(environ)
             answer = self._sagemaker(environ, operation)
