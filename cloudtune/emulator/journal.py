@@ -6,18 +6,28 @@ import json
 import os
 import threading
 from collections.abc import Iterator, Mapping
+from hashlib import blake2b
 from pathlib import Path
+from typing import NamedTuple
 
 from cloudtune.emulator.service_error import JsonObject
 from cloudtune.errors import StoreError
 from cloudtune.paths import write_atomic
 
 Key = tuple[str, ...]
-_SPARE_LINES = 20_000  # that say nothing any more, before the file is written anew
+_SPARE_BYTES = 32 << 20  # that say nothing any more, before the file is written anew
+
+
+class _Place(NamedTuple):
+    """Where in the file a key's newest line is, and what it says."""
+
+    offset: int
+    size: int
+    digest: bytes
 
 
 class Journal:
-    """JSON documents by key, in the order in which their keys came. Thread-safe.
+    """JSON documents by key, in the order in which their keys came. Thread-safe. Memory holds the keys alone.
 
     Each line of the file is a key with its newest document, or with null once it is removed. What was applied is
     in the file: killing the process loses nothing, losing the machine's power may (the file is not synced). A last
@@ -33,25 +43,26 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self._texts: dict[Key, str] = {}
-        self._lines = 0
+        self._places: dict[Key, _Place] = {}
+        self._descriptor = -1
         if path.exists():
             self._read()
-        self._descriptor = -1
         self._rewrite()
 
     def __contains__(self, key: Key) -> bool:
-        return key in self._texts
+        return key in self._places
 
     def all_keys(self) -> list[Key]:
         with self._lock:
-            return list(self._texts)
+            return list(self._places)
 
     def items(self) -> Iterator[tuple[Key, JsonObject]]:
         """Of this moment."""
         with self._lock:
-            found = list(self._texts.items())
-        return ((key, json.loads(text)) for key, text in found)
+            content = self._path.read_bytes()
+            found = list(self._places.items())
+        for key, place in found:
+            yield key, json.loads(content[place.offset : place.offset + place.size])[1]
 
     def apply(self, changes: Mapping[Key, JsonObject | None]) -> None:
         """Replaces documents, all at once; None removes one. What is new comes last.
@@ -59,19 +70,19 @@ class Journal:
         Raises:
             OSError: They could not be written; nothing has changed.
         """
-        texts = {key: None if value is None else json.dumps(value) for key, value in changes.items()}
+        lines = {key: _line(key, document) for key, document in changes.items()}
         with self._lock:
-            texts = {key: text for key, text in texts.items() if self._texts.get(key) != text}
-            if not texts:
+            news = [(key, line) for key, line in lines.items() if self._is_news(key, line, changes[key] is None)]
+            if not news:
                 return
-            self._append("".join(_line(key, text) for key, text in texts.items()).encode())
-            for key, text in texts.items():
-                if text is None:
-                    del self._texts[key]
+            self._append(b"".join(line for _, line in news))
+            for key, line in news:
+                if changes[key] is None:
+                    self._live_bytes -= self._places.pop(key).size
                 else:
-                    self._texts[key] = text
-            self._lines += len(texts)
-            if self._lines > 2 * len(self._texts) + _SPARE_LINES:
+                    self._note(key, line, self._bytes)
+                self._bytes += len(line)
+            if self._bytes > 2 * self._live_bytes + _SPARE_BYTES:
                 self._rewrite()
 
     def close(self) -> None:
@@ -81,25 +92,43 @@ class Journal:
                 os.close(self._descriptor)
                 self._descriptor = -1
 
+    def _is_news(self, key: Key, line: bytes, is_removal: bool) -> bool:
+        place = self._places.get(key)
+        if is_removal or place is None:
+            return is_removal == (place is not None)
+        return place.digest != _digest(line)
+
+    def _note(self, key: Key, line: bytes, offset: int) -> None:
+        if key in self._places:
+            self._live_bytes -= self._places[key].size
+        self._places[key] = _Place(offset, len(line), _digest(line))
+        self._live_bytes += len(line)
+
     def _append(self, content: bytes) -> None:
         if self._descriptor < 0:
             raise OSError(f"{self._path} has been closed")
-        size = os.fstat(self._descriptor).st_size
         try:
             if os.write(self._descriptor, content) != len(content):
                 raise OSError(f"{self._path} could not be written as a whole: is the disk full?")
         except OSError:
-            os.ftruncate(self._descriptor, size)  # half a line would spoil the next one
+            os.ftruncate(self._descriptor, self._bytes)  # half a line would spoil the next one
             raise
 
     def _rewrite(self) -> None:
-        write_atomic(self._path, "".join(_line(key, text) for key, text in self._texts.items()))
+        old = self._path.read_bytes() if self._places else b""
+        lines = {key: old[place.offset : place.offset + place.size] for key, place in self._places.items()}
+        write_atomic(self._path, b"".join(lines.values()))
         if self._descriptor >= 0:
             os.close(self._descriptor)
         self._descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND)
-        self._lines = len(self._texts)
+        self._bytes = self._live_bytes = 0
+        self._places.clear()
+        for key, line in lines.items():
+            self._note(key, line, self._bytes)
+            self._bytes += len(line)
 
     def _read(self) -> None:
+        self._live_bytes = offset = 0
         *lines, _ = self._path.read_bytes().split(b"\n")
         for number, line in enumerate(lines, 1):
             try:
@@ -111,10 +140,15 @@ class Journal:
                     "Remove that line, or start with another folder.",
                 ) from error
             if document is None:
-                self._texts.pop(key, None)
+                self._places.pop(key, None)
             else:
-                self._texts[key] = json.dumps(document)
+                self._note(key, line + b"\n", offset)
+            offset += len(line) + 1
 
 
-def _line(key: Key, text: str | None) -> str:
-    return f"[{json.dumps(key)}, {'null' if text is None else text}]\n"
+def _line(key: Key, document: JsonObject | None) -> bytes:
+    return f"[{json.dumps(key)}, {json.dumps(document)}]\n".encode()
+
+
+def _digest(line: bytes) -> bytes:
+    return blake2b(line, digest_size=16).digest()

@@ -250,7 +250,7 @@ def replace_content(version: Any, content: Any, size: int) -> None:
 
 
 def _key(bucket: str, key: str, version_id: str) -> Any:
-    return FakeKey(key, b"", ACCOUNT_ID, s3().region_name, version_id=version_id, bucket_name=bucket)
+    return FakeKey(key, b"", ACCOUNT_ID, "aws", version_id=version_id, max_buffer_size=1, bucket_name=bucket)
 
 
 def _tag(tagger: Any, arn: str, tags: dict[str, str]) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from moto.core.exceptions import JsonRESTError, ServiceException
 from moto.logs.models import logs_backends
@@ -152,28 +153,32 @@ class ObjectStore:
         come to its end, and left alone where ``chunks`` raises."""
         self._bucket(bucket)
         _check_key(key)
-        if self._s3 is not None:
-            self._put_stored(self._s3, bucket, key, chunks)
+        pieces = iter(chunks)
+        first: list[bytes] = []
+        size = 0
+        for piece in pieces:
+            first.append(piece)
+            size += len(piece)
+            if size > _IN_MEMORY_BYTES:
+                break
+        else:
+            self.put(bucket, key, b"".join(first))
             return
-        buffer = tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES)  # noqa: SIM115 - becomes the object's
-        try:
-            size, etag = _write(chunks, buffer.write)
-        except BaseException:
-            buffer.close()
-            raise
-        if size <= _IN_MEMORY_BYTES:
-            buffer.seek(0)
-            self._backend.put_object(bucket, key, buffer.read(), etag=etag)
-            buffer.close()
-            return
-        moto_state.new_version(self._bucket(bucket), key, buffer, size, etag)
+        with self._keeping(), self._new_file() as (content, file):
+            size, etag = _write(itertools.chain(first, pieces), file)
+            moto_state.new_version(self._bucket(bucket), key, content, size, etag)
 
-    def _put_stored(self, state: S3State, bucket: str, key: str, chunks: Iterable[bytes]) -> None:
-        """Straight into the file that keeps the object."""
-        with self._keeping(), state.contents.new_file() as (path, file):
-            size, etag = _write(chunks, file.write)
-            file.flush()
-            moto_state.new_version(self._bucket(bucket), key, StoredContent(path), size, etag)
+    @contextlib.contextmanager
+    def _new_file(self) -> Iterator[tuple[object, IO[bytes]]]:
+        """What becomes an object's content, and how to write it. What is kept is written straight to its place."""
+        if self._s3 is not None:
+            with self._s3.contents.new_file() as (path, file):
+                yield StoredContent(path), file
+            return
+        with contextlib.ExitStack() as on_error:
+            buffer = on_error.enter_context(tempfile.TemporaryFile())
+            yield buffer, buffer
+            on_error.pop_all()
 
     def put_file(self, bucket: str, key: str, file: Path) -> None:
         """Uploads a file that nobody changes."""
@@ -186,13 +191,14 @@ class ObjectStore:
             self._backend.delete_object(bucket, key)
 
 
-def _write(chunks: Iterable[bytes], write: Callable[[bytes], int]) -> tuple[int, str]:
+def _write(chunks: Iterable[bytes], file: IO[bytes]) -> tuple[int, str]:
     """Size and ETag of what was written."""
     size, digest = 0, hashlib.md5(usedforsecurity=False)
     for chunk in chunks:
-        write(chunk)
+        file.write(chunk)
         digest.update(chunk)
         size += len(chunk)
+    file.flush()
     return size, digest.hexdigest()
 
 

@@ -1,12 +1,15 @@
-"""S3 that outlives the process: the buckets' and objects' documents in a journal, contents in files of their own.
+"""S3 that outlives the process: the buckets' and objects' documents in a journal, larger contents in files.
 
-An object's content gets a file with a name that nothing else has or will have; the line in the journal that names
-the file makes it the object's. So a crash leaves the old object or the new one, and at most a file that nobody
-names, which the next start removes.
+A small object is in its line of the journal: to make a file takes longer than all else. The content of a larger
+one gets a file with a name that nothing else has or will have; the line that names the file makes it the object's.
+So a crash leaves the old object or the new one, and at most a file that nobody names, which the next start
+removes.
 """
 
 from __future__ import annotations
 
+import base64
+import io
 import logging
 import os
 import secrets
@@ -24,6 +27,7 @@ from cloudtune.emulator.service_error import JsonObject
 _log = logging.getLogger(__name__)
 _BUCKET, _OBJECT = "bucket", "object"
 _CHUNK_BYTES = 1 << 20
+_INLINE_BYTES = 16 << 10
 _LOCKS = 64
 _TRIES = 20
 
@@ -123,8 +127,8 @@ class S3State:
             else:
                 objects.append((key, document))
         for (_, bucket, name, version), document in objects:
-            file = document.pop("file", "")
-            content = StoredContent(self.contents.path(file)) if file else None
+            file = document["file"]
+            content = StoredContent(self.contents.path(file)) if file else io.BytesIO(_decode(document))
             moto_state.restore_version(bucket, name, version, document, content)
             self._kept.setdefault((bucket, name), {})[version] = file
         self.contents.remove_others({file for kept in self._kept.values() for file in kept.values()})
@@ -196,21 +200,33 @@ class S3State:
             changes: dict[Key, JsonObject | None] = {}
             try:
                 for version in moto_state.versions_of(bucket, key):
-                    document = moto_state.version_document(version)
-                    file = "" if document["marker"] else self._file_of(version)
-                    wanted[version.version_id] = file
-                    changes[_OBJECT, bucket, key, version.version_id] = {**document, "file": file}
+                    document = {**moto_state.version_document(version), "file": ""}
+                    if not document["marker"]:
+                        self._store(version, document)
+                    wanted[version.version_id] = document["file"]
+                    changes[_OBJECT, bucket, key, version.version_id] = document
             except ValueError:  # replaced meanwhile: moto has closed it
                 continue
             return wanted, changes
         raise OSError(f"s3://{bucket}/{key} is replaced faster than it can be written")
 
-    def _file_of(self, version: Any) -> str:
+    def _store(self, version: Any, document: JsonObject) -> None:
+        """Puts the content, or the name of its file, into ``document``."""
         content = moto_state.content_of(version)
         if isinstance(content, StoredContent):
-            return content.path.name
+            document["file"] = content.path.name
+        elif version.contentsize <= _INLINE_BYTES:
+            document["content"] = base64.b64encode(version.value).decode()
+        else:
+            document["file"] = self._file_of(version, content)
+
+    def _file_of(self, version: Any, content: Any) -> str:
         with self.contents.new_file() as (path, file), version.lock:
             content.seek(0)
             shutil.copyfileobj(content, file, _CHUNK_BYTES)
         moto_state.replace_content(version, StoredContent(path), version.contentsize)
         return path.name
+
+
+def _decode(document: JsonObject) -> bytes:
+    return base64.b64decode(document.get("content", ""))
