@@ -18,6 +18,7 @@ from cloudtune.emulator import daemon
 from cloudtune.emulator.arguments import Action, chosen, parse
 from cloudtune.emulator.displays import Display, PlainLines, Silence, is_terminal, terminal_display, watch
 from cloudtune.emulator.faults.killing import restart_process
+from cloudtune.emulator.state_folder import size_bytes
 from cloudtune.errors import CloudtuneError
 
 _NONE_THERE = 3
@@ -33,6 +34,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m cloudtun
         Action.watch: _watch,
         Action.status: _status,
         Action.stop: _stop,
+        Action.clear: _clear,
     }
     try:
         options = parse(given, prog)
@@ -79,11 +81,13 @@ def _watch(options: argparse.Namespace) -> int:
 def _status(options: argparse.Namespace) -> int:
     del options
     handle = _chosen(0, sys.stdout)
-    if handle is None:
-        return _NONE_THERE
-    for name, value in handle.health().items():
+    facts = {} if handle is None else handle.health()
+    for name, value in facts.items():
         print(f"{name}: {value}")
-    return 0
+    kept = Path(facts.get("state") or daemon.state_path())
+    if kept.exists():
+        print(f"kept: {size_bytes(kept) / 1e6:.1f} MB in {kept}")
+    return _NONE_THERE if handle is None else 0
 
 
 def _stop(options: argparse.Namespace) -> int:
@@ -92,6 +96,13 @@ def _stop(options: argparse.Namespace) -> int:
     if handle is not None:
         daemon.stop_daemon()
         print(f"Ended the emulator at {handle.endpoint_url}.")
+    return 0
+
+
+def _clear(options: argparse.Namespace) -> int:
+    del options
+    daemon.clear_state()
+    print(f"Nothing is kept in {daemon.state_path()} any more.")
     return 0
 
 
@@ -150,6 +161,8 @@ def _announce(emulator: package.SageMakerEmulator, options: argparse.Namespace) 
         os.close(options.ready_fd)
     _print_exports(emulator, options.proxy)
     print(f"# role: {emulator.role_arn}")
+    if options.state is not None:
+        print(f"# kept in {options.state}")
     print(f"# jobs: isolation {emulator.isolation!r}; Ctrl-C ends the emulator and all its jobs", flush=True)
 
 

@@ -27,7 +27,7 @@ examples:
   {prog} --time_scale 60                  two minutes of grace, of billing, of waiting in two seconds
   {prog} --audit audit.jsonl              every call, transition, bill and fault, a line of JSON each
 
-The actions may also be written as words: {prog} status, stop, watch, export, start.
+The actions may also be written as words: {prog} status, stop, clear, ...
 docs/emulator.md tells what is emulated and how, docs/emulator_scenarios.md how to write a scenario.
 
 exit codes: 0 fine (also after Ctrl-C), 2 wrong arguments, 3 no emulator there, 7 it does not answer
@@ -43,6 +43,7 @@ class Action(StrEnum):
     watch = "watch"
     status = "status"
     stop = "stop"
+    clear = "clear"
 
 
 #: Arguments of an emulator that is started, by their defaults.
@@ -106,7 +107,7 @@ def _check(options: argparse.Namespace, prog: str) -> None:
         )
     if options.idle_s is not None and not options.idle_s > 0:
         raise SpecError(f"{prog}: --idle_s {options.idle_s} is out of range.", "Give seconds, more than 0.")
-    if options.proxy and options.action in (Action.watch, Action.status, Action.stop):
+    if options.proxy and options.action in (Action.watch, Action.status, Action.stop, Action.clear):
         raise SpecError(f"{prog}: --proxy changes what is exported; --{options.action} exports nothing.")
     port = options.export if options.action is Action.export else options.watch
     if port is not None and not 0 <= port <= 65535:
@@ -124,7 +125,12 @@ def _parser(prog: str) -> Parser:
     )
     add = parser.add_argument_group("how it behaves").add_argument
     add("--port", type=int, metavar="N", help="port on 127.0.0.1 (default: a free one)")
-    add("--state", type=Path, metavar="DIR", help="folder for what it keeps (default: a temporary one, removed)")
+    add(
+        "--state",
+        type=Path,
+        metavar="DIR",
+        help="folder that keeps S3, logs and jobs over restarts (default: none)",
+    )
     add("--max_parallel_jobs", type=int, metavar="N", help="jobs at once, others wait (default: half the cores)")
     add("--isolation", choices=CHOICES, help="how jobs get a private /opt/ml (default: auto, the strongest here)")
     add("--stop_grace_s", type=float, metavar="S", help="service seconds from SIGTERM to SIGKILL (default: 120)")
@@ -140,7 +146,8 @@ def _parser(prog: str) -> Parser:
     add("--export", type=int, nargs="?", const=0, metavar="PORT", help="print its variables, or those of PORT's")
     add("--watch", type=int, nargs="?", const=0, metavar="PORT", help="show what it does, or what PORT's does")
     add("--status", action="store_true", help="show facts about it")
-    add("--stop", action="store_true", help="end it, with all its jobs")
+    add("--stop", action="store_true", help="end it, with all its jobs; the next one has its buckets and logs")
+    add("--clear", action="store_true", help="end it, and remove all that it has kept")
     parser.add_argument("--record", type=Path, help=argparse.SUPPRESS)  # of the daemon
     parser.add_argument("--ready_fd", type=int, help=argparse.SUPPRESS)
     return parser

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode
 
+from cloudtune.emulator import state_folder
 from cloudtune.emulator.client_environment import client_environment
 from cloudtune.emulator.faults import InterruptRule, Scenario, load_scenario
 from cloudtune.emulator.processes import readable
@@ -153,7 +154,8 @@ def ensure_running(
         handle = _usable(wanted)
         if handle is None:
             at_once = max(max_parallel_jobs or 1, default_parallel_jobs())
-            return _start({**wanted, "idle_s": str(idle_s), "max_parallel_jobs": str(at_once)})
+            kept = {"state": str(state_path())}
+            return _start({**kept, **wanted, "idle_s": str(idle_s), "max_parallel_jobs": str(at_once)})
     if max_parallel_jobs is not None:
         handle.allow_parallel_jobs(max_parallel_jobs)
     return handle
@@ -177,6 +179,22 @@ def _usable(wanted: Mapping[str, str]) -> EmulatorHandle | None:
                 "End it first, with its jobs and buckets: cloudtune emulator --stop",
             )
     return handle
+
+
+def state_path() -> Path:
+    """Where the emulator in the background keeps S3, logs, roles and jobs while it does not run."""
+    return _folder() / "state"
+
+
+def clear_state() -> None:
+    """Ends the emulator in the background, and removes all that it has kept.
+
+    Raises:
+        SpecError: What is there is none of the emulator's.
+    """
+    stop_daemon()
+    with _locked():
+        state_folder.remove(state_path())
 
 
 def running_daemon() -> EmulatorHandle | None:

@@ -29,17 +29,18 @@ class StateFolder:
 
     Args:
         root: Made where there is none.
+        any_schema: Take also what another version has written.
 
     Raises:
         SpecError: It holds something else, or the state of another version; nothing in it is touched.
         Conflict: An emulator holds it.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, any_schema: bool = False) -> None:
         self.root = root
         try:
             root.mkdir(parents=True, exist_ok=True)
-            _marker(root)
+            _marker(root, any_schema)
             # Inherited by the keeper: the folder is free when nothing of this emulator is left.
             self.lock = os.open(root / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
@@ -49,7 +50,7 @@ class StateFolder:
         try:
             self._take()
             #: What the last emulator has noted here; empty for a new folder.
-            self._facts = _marker(root) or {}
+            self._facts = _marker(root, any_schema) or {}
         except BaseException:
             os.close(self.lock)
             raise
@@ -129,13 +130,20 @@ class StateFolder:
         os.close(self.lock)
 
 
-def is_state(root: Path) -> bool:
-    """Whether ``root`` is a folder of an emulator's state.
+def remove(root: Path) -> None:
+    """Removes a state that no emulator uses, whatever its schema; nothing where there is none.
 
     Raises:
-        SpecError: It is there and is something else.
+        SpecError: What is there is no state of an emulator.
+        Conflict: An emulator uses it.
     """
-    return _marker(root) is not None
+    if not root.exists():
+        return
+    folder = StateFolder(root, any_schema=True)
+    try:
+        remove_tree(root)
+    finally:
+        folder.close()
 
 
 def size_bytes(root: Path) -> int:
@@ -150,7 +158,7 @@ def size_bytes(root: Path) -> int:
     return total
 
 
-def _marker(root: Path) -> JsonObject | None:
+def _marker(root: Path, any_schema: bool) -> JsonObject | None:
     """What the marker says; None for a folder that is new. Raises SpecError for all others."""
     try:
         found = json.loads((root / _MARKER).read_text(encoding="utf-8"))
@@ -168,7 +176,7 @@ def _marker(root: Path) -> JsonObject | None:
         found = None
     if not isinstance(found, dict) or found.get("format") != _FORMAT:
         raise SpecError(f"{root / _MARKER} is none of the emulator's.", "Give another folder.")
-    if found.get("schema") != SCHEMA:
+    if found.get("schema") != SCHEMA and not any_schema:
         raise SpecError(
             f"The state in {root} has schema {found.get('schema')}, this version of cloudtune reads {SCHEMA}.",
             "Use the version that wrote it, give another folder, or remove this one.",
