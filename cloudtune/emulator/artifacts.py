@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from cloudtune.emulator.job_files import entries, is_own
 from cloudtune.emulator.ml_folder import JobFolder
 from cloudtune.emulator.object_store import ObjectStore, split_uri
+from cloudtune.emulator.rules import ML_ROOT
+
+_SHOWN = 100  # characters of a name
 
 
 def upload_results(
@@ -24,45 +27,52 @@ def upload_results(
 
     Returns:
         URI of the model, None if it is empty.
+
+    Raises:
+        StoreFailed: S3 refuses them.
+        OSError: They cannot be read, or are elsewhere: a job's links may point anywhere.
     """
     model_uri = None
     for path, name in (("model", "model"), ("output/data", "output")):
-        entries = _merged([folder.ml / path for folder in folders])
-        if not entries:
+        found = _merged(folders, path)
+        if not found:
             continue
         if compressed:
             uri = f"{job_prefix}/{name}.tar.gz"
             archive = folders[0].root / f"{name}.tar.gz"
-            _pack(entries, archive)
+            _pack(found, archive)
             store.put_file(*split_uri(uri), archive)
             archive.unlink()
         else:
             uri = f"{job_prefix}/{name}/"
-            _upload(entries, uri, store)
+            _upload(found, uri, store)
         if name == "model":
             model_uri = uri
     return model_uri
 
 
-def _merged(folders: Sequence[Path]) -> dict[str, Path]:
-    """What is below ``folders``, by relative path, sorted."""
+def _merged(folders: Sequence[JobFolder], path: str) -> dict[str, Path]:
+    """What is below ``/opt/ml/{path}`` of the hosts, by relative path, sorted. Raises OSError."""
     found: dict[str, Path] = {}
     for folder in folders:
-        for path, folders_in_it, files in os.walk(folder):
-            for name in (*folders_in_it, *files):
-                entry = Path(path) / name
-                found.setdefault(entry.relative_to(folder).as_posix(), entry)
+        top, hidden = folder.ml / path, list[str]()
+        if not is_own(top, folder.ml):
+            raise OSError(f"{ML_ROOT}/{path} is a link, or below one")
+        for name, entry in entries(top, hidden):
+            found.setdefault(name, Path(entry.path))
+        if hidden:
+            raise OSError(f"the folder {ML_ROOT}/{path}/{hidden[0][:_SHOWN]} cannot be read")
     return dict(sorted(found.items()))
 
 
-def _pack(entries: dict[str, Path], target: Path) -> None:
+def _pack(found: dict[str, Path], target: Path) -> None:
     with tarfile.open(target, "w:gz", compresslevel=1) as archive:
-        for name, path in entries.items():
+        for name, path in found.items():
             archive.add(path, arcname=name, recursive=False)
 
 
-def _upload(entries: dict[str, Path], uri: str, store: ObjectStore) -> None:
+def _upload(found: dict[str, Path], uri: str, store: ObjectStore) -> None:
     bucket, prefix = split_uri(uri)
-    for name, path in entries.items():
+    for name, path in found.items():
         if path.is_file() and not path.is_symlink():  # a job's links may point anywhere
             store.put_file(bucket, prefix + name, path)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import logging
 import os
+import select
+import stat
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -16,11 +18,12 @@ from cloudtune.emulator.object_store import ObjectStore, StoreFailed
 _log = logging.getLogger(__name__)
 _ANY_GZIP = 16 + zlib.MAX_WBITS
 _MAX_UNPACKED_BYTES = 1 << 20
-_NUDGE_S = 0.05
+# Nobody may read for long, or ever: that is looked at, first often, then rarely.
+_FIRST_LOOK_S, _LATER_LOOKS_S = 0.005, 0.2
 
 
 class ChannelPipe:
-    """Feeds one channel of one host, in a thread of its own: who writes to a pipe waits for its reader.
+    """Feeds one channel of one host, in a thread of its own, at its reader's pace.
 
     Args:
         folder: Of the pipes.
@@ -45,11 +48,8 @@ class ChannelPipe:
     def end(self) -> None:
         """To be called when nobody reads any more. May be called twice."""
         self._ended.set()
-        while self._thread is not None and self._thread.is_alive():
-            # Somebody who waits for a reader has to be given one.
-            with contextlib.suppress(OSError):
-                os.close(os.open(self._path(self._epoch), os.O_RDONLY | os.O_NONBLOCK))
-            self._thread.join(_NUDGE_S)
+        if self._thread is not None:
+            self._thread.join()
 
     def _path(self, epoch: int) -> Path:
         return self._folder / f"{self._channel.name}_{epoch}"
@@ -65,17 +65,48 @@ class ChannelPipe:
 
     def _feed(self) -> None:
         """One pass over the data."""
-        epoch = self._epoch
-        with self._path(epoch).open("wb", buffering=0) as pipe:
-            os.mkfifo(self._path(epoch + 1))  # there before its reader can have missed it
+        pipe = self._open(self._path(self._epoch))
+        if pipe is None:
+            return
+        epoch, self._epoch = self._epoch, self._epoch + 1
+        try:
+            os.mkfifo(self._path(self._epoch))  # there before its reader can have missed it
+            for chunk in self._content(epoch):
+                self._write(pipe, chunk)
+                if self._ended.is_set():
+                    return
+        except BrokenPipeError:
+            pass  # the reader has seen enough; the next pass begins
+        finally:
+            os.close(pipe)
+
+    def _open(self, path: Path) -> int | None:
+        """The pipe once it has a reader; None where none comes. Raises OSError for what is no pipe any more."""
+        wait_s = _FIRST_LOOK_S
+        while not self._ended.is_set():
             try:
-                for chunk in self._content(epoch):
-                    rest = memoryview(chunk)
-                    while rest:
-                        rest = rest[pipe.write(rest) :]
-            except BrokenPipeError:
-                pass  # the reader has seen enough; the next pass begins
-        self._epoch = epoch + 1
+                pipe = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+            except OSError as error:
+                if error.errno != errno.ENXIO:
+                    raise
+                self._ended.wait(wait_s)
+                wait_s = min(2 * wait_s, _LATER_LOOKS_S)
+                continue
+            if stat.S_ISFIFO(os.fstat(pipe).st_mode):
+                return pipe
+            os.close(pipe)
+            raise OSError(f"{path} is no pipe any more")
+        return None
+
+    def _write(self, pipe: int, chunk: bytes) -> None:
+        rest, poll = memoryview(chunk), select.poll()
+        poll.register(pipe, select.POLLOUT)
+        while rest and not self._ended.is_set():
+            if poll.poll(_LATER_LOOKS_S * 1000):
+                try:
+                    rest = rest[os.write(pipe, rest) :]
+                except BlockingIOError:  # room for less than the kernel writes at once
+                    continue
 
     def _content(self, epoch: int) -> Iterator[bytes]:
         for part in self._channel.share(epoch):

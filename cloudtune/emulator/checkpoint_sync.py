@@ -6,6 +6,7 @@ is never torn. A file deleted locally is deleted in S3. Nothing is copied in aft
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cloudtune.emulator.channels import download, prefix_parts
+from cloudtune.emulator.job_files import entries, open_file
 from cloudtune.emulator.object_store import ObjectStore, StoreFailed, is_legal_key, split_uri
 from cloudtune.emulator.shared_threads import SharedThreads
 
@@ -27,8 +29,6 @@ _CHUNK_BYTES = 1 << 20
 _MAX_INTERVALS = 4
 _GROWTH = 1.5
 _IDLE_PARTS = 20
-# What was a file a moment ago: no link, and without waiting for a pipe's other end.
-_OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 Version = tuple[int, int, int]  # size, time of last change in ns, inode
 
 
@@ -63,6 +63,7 @@ class CheckpointSync:
         self._bucket = bucket
         self._prefix = f"{key.rstrip('/')}/" if key else ""
         self._folder = folder
+        self._place = os.path.realpath(folder)
         self._interval_s = interval_s
         self._wait_s = interval_s
         self._scan_s = 0.0
@@ -76,6 +77,7 @@ class CheckpointSync:
     def restore(self) -> None:
         """Copies the prefix into the folder. Raises StoreFailed."""
         self._folder.mkdir(parents=True, exist_ok=True)
+        self._place = os.path.realpath(self._folder)
         parts = prefix_parts(self._store, f"s3://{self._bucket}/{self._prefix}")
         download(self._store, parts, self._folder)
         self._uploaded, _ = _scan(self._folder)
@@ -120,7 +122,10 @@ class CheckpointSync:
             at_rest: Nobody writes any more, and there is time.
         """
         began = time.monotonic()
-        found, unreadable = _scan(self._folder)
+        if os.path.realpath(self._folder) == self._place:
+            found, unreadable = _scan(self._folder)
+        else:  # the job has put a link in its place
+            found, unreadable = {}, [""]
         self._scan_s = time.monotonic() - began
         for name in unreadable:
             self._leave_out(name, "cannot be read")
@@ -158,7 +163,7 @@ class CheckpointSync:
 
     def _snapshot(self, name: str, version: Version, at_rest: bool) -> Iterator[bytes]:
         """The content of a file, in pieces. Raises _Unstable where it is not, or not all, of that version."""
-        with os.fdopen(os.open(self._folder / name, _OPEN), "rb") as file:
+        with os.fdopen(open_file(self._folder / name), "rb") as file:
             size = 0
             while chunk := file.read(_CHUNK_BYTES):
                 if self._ended.is_set() and not at_rest:
@@ -170,27 +175,13 @@ class CheckpointSync:
 
 
 def _scan(folder: Path) -> tuple[dict[str, Version], list[str]]:
-    """Versions of all files below ``folder``, and the folders that cannot be read; by relative path.
-
-    Links are left out: a job's may point anywhere.
-    """
+    """Versions of all files below ``folder``, and the folders that cannot be read; by relative path."""
     found: dict[str, Version] = {}
     unreadable: list[str] = []
-    folders = [""]
-    while folders:
-        parent = folders.pop()
-        try:
-            with os.scandir(folder / parent) as entries:
-                for entry in entries:
-                    name = f"{parent}/{entry.name}" if parent else entry.name
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append(name)
-                    elif entry.is_file(follow_symlinks=False):
-                        found[name] = _version(entry.stat(follow_symlinks=False))
-        except FileNotFoundError:
-            continue  # removed meanwhile
-        except PermissionError:
-            unreadable.append(parent)
+    for name, entry in entries(folder, unreadable):
+        with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+            if entry.is_file(follow_symlinks=False):
+                found[name] = _version(entry.stat(follow_symlinks=False))
     return found, unreadable
 
 

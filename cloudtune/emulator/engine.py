@@ -16,6 +16,7 @@ from cloudtune.emulator.service_error import JsonObject, invalid
 
 _log = logging.getLogger(__name__)
 _CLOSE_TIMEOUT_S = 30.0
+_AFTER_DEFECT_S = 1.0
 
 
 class Engine:
@@ -123,10 +124,19 @@ class Engine:
     def _dispatch(self) -> None:
         with self._changed:
             while not self._closed:
-                self._fleet.advance()
-                for job in self._fleet.take_ready(self._max_parallel_jobs - len(self._running)):
-                    self._start(job)
-                self._changed.wait(timeout=self._site.clock.timeout(self._fleet.next_due()))
+                try:
+                    wait_s = self._turn()
+                except Exception:  # noqa: BLE001 - a defect here must not be the end of all jobs
+                    _log.exception("the emulator's dispatcher")
+                    wait_s = _AFTER_DEFECT_S
+                self._changed.wait(timeout=wait_s)
+
+    def _turn(self) -> float:
+        """Does what is due; returns the real seconds until there is more to do."""
+        self._fleet.advance()
+        for job in self._fleet.take_ready(self._max_parallel_jobs - len(self._running)):
+            self._start(job)
+        return self._site.clock.timeout(self._fleet.next_due())
 
     def _start(self, job: TrainingJob) -> None:
         try:
@@ -140,14 +150,26 @@ class Engine:
             job.fail(INTERNAL_ERROR)
 
     def _run(self, job: TrainingJob, attempt: Attempt) -> None:
-        runs_again = attempt.run()
-        with self._changed:
-            del self._running[job]
-            if runs_again and not self._closed:
-                if job.enter(Phase.starting):
-                    self._fleet.relaunch(job)
-                else:  # somebody asked for its end meanwhile
-                    job.enter(Phase.stopped)
-            elif attempt.last_phase is not None and not self._closed:
+        runs_again = False
+        try:
+            runs_again = attempt.run()
+        except Exception:  # noqa: BLE001 - a defect here is the end of this job, and nobody waits for it
+            _log.exception("job %s", job.name)
+            job.end_attempt()
+            job.fail(INTERNAL_ERROR)
+        finally:
+            with self._changed:
+                del self._running[job]
+                self._changed.notify_all()
+                if not self._closed:
+                    self._go_on(job, attempt, runs_again)
+
+    def _go_on(self, job: TrainingJob, attempt: Attempt, runs_again: bool) -> None:
+        """After an attempt."""
+        if not runs_again:
+            if attempt.last_phase is not None:
                 self._fleet.take_down(job, attempt.last_phase)
-            self._changed.notify_all()
+        elif job.enter(Phase.starting):
+            self._fleet.relaunch(job)
+        else:  # somebody asked for its end meanwhile
+            job.enter(Phase.stopped)

@@ -22,6 +22,7 @@ from pathlib import Path
 #: In the environment of each job's processes: ``{emulator}:{job}:{attempt}``.
 MARK = "CLOUDTUNE_EMULATOR_MARK"
 _SWEEPS = 50
+_DEEP = 100
 
 
 def marked_processes(mark: str) -> list[int]:
@@ -58,14 +59,27 @@ def kill_marked(mark: str) -> None:
 
 
 def remove_tree(folder: Path) -> None:
-    """Removes ``folder``, also what a job made unreadable."""
-    shutil.rmtree(folder, ignore_errors=True)
-    if folder.exists():
-        for path, folders, _ in os.walk(folder):
-            for name in ["", *folders]:
-                with contextlib.suppress(OSError):
-                    (Path(path) / name).chmod(0o700)
-        shutil.rmtree(folder, ignore_errors=True)
+    """Removes ``folder``, also what a job made unreadable, or deeper than Python's library can go."""
+    for prepare in (lambda _: None, _flatten):
+        prepare(folder)
+        with contextlib.suppress(RecursionError):
+            shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+
+
+def _flatten(folder: Path) -> None:
+    """Makes everything below readable, and brings folders in the depth up. Follows no links."""
+    pending = [(folder, 0)]
+    while pending:
+        path, depth = pending.pop()
+        with contextlib.suppress(OSError):
+            path.chmod(0o700)
+            if depth > _DEEP:
+                path, depth = path.rename(folder / f"deep-{os.urandom(8).hex()}"), 1
+            with os.scandir(path) as entries:
+                found = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+            pending += [(path / name, depth + 1) for name in found]
 
 
 def main(mark: str, folder: str, note: str) -> None:

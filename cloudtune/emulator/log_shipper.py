@@ -18,7 +18,7 @@ from cloudtune.emulator.shared_threads import SharedThreads
 _log = logging.getLogger(__name__)
 _FLUSH_S = 0.2
 _DRAIN_S = 0.5  # without output after the end, where somebody still holds the pipe
-_FINISH_TIMEOUT_S = 120.0
+_FINISH_TIMEOUT_S = 30.0
 _READ_BYTES = 1 << 16
 _MAX_EVENT_BYTES = 250_000
 _MAX_BATCH_EVENTS = 10_000
@@ -83,6 +83,7 @@ class LogShipper:
         self._will_flush = False
         self._shipped_bytes = 0
         self._last_output = time.monotonic()
+        self._give_up = math.inf
         self._done = threading.Event()
 
     def start(self, note: str | None) -> None:
@@ -92,9 +93,11 @@ class LogShipper:
         self._threads.watch(self._output, self._read)
 
     def finish(self) -> None:
-        """To be called when the job's processes have ended: ships what is left, then returns."""
+        """To be called when the job's processes have ended: ships what is left, then returns. Who still prints,
+        having got away, is listened to no longer than so."""
+        self._give_up = time.monotonic() + _FINISH_TIMEOUT_S
         self._threads.call(self._end_when_quiet)
-        if not self._done.wait(_FINISH_TIMEOUT_S):
+        if not self._done.wait(2 * _FINISH_TIMEOUT_S):
             _log.warning("the end of log %s is lost", self._stream)
 
     def _read(self) -> None:
@@ -113,7 +116,7 @@ class LogShipper:
     def _end_when_quiet(self) -> None:
         if self._done.is_set():
             return
-        wait_s = self._last_output + _DRAIN_S - time.monotonic()
+        wait_s = min(self._last_output + _DRAIN_S, self._give_up) - time.monotonic()
         if wait_s > 0:
             self._threads.call_later(wait_s, self._end_when_quiet)
         else:
@@ -121,11 +124,13 @@ class LogShipper:
 
     def _end(self) -> None:
         self._threads.forget(self._output)
-        if self._rest:
-            self._line(self._rest)
-            self._rest = b""
-        self._flush()
-        self._done.set()
+        try:
+            if self._rest:
+                self._line(self._rest)
+                self._rest = b""
+            self._flush()
+        finally:
+            self._done.set()
 
     def _feed(self, chunk: bytes) -> None:
         *lines, self._rest = (self._rest + chunk).split(b"\n")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from cloudtune.emulator.job_files import is_own, open_file
 from cloudtune.emulator.keeper import remove_tree
 from cloudtune.emulator.rules import DEFAULT_CHECKPOINTS, ML_ROOT
 from cloudtune.emulator.service_error import JsonObject
@@ -81,10 +83,10 @@ class JobFolder:
 
     def read_failure(self) -> str:
         """What the program wrote to ``/opt/ml/output/failure``; empty if nothing."""
-        if not self.failure.is_file():  # reading a pipe would not end
+        if not is_own(self.failure, self.ml):
             return ""
         try:
-            with self.failure.open("rb") as file:
+            with os.fdopen(open_file(self.failure), "rb") as file:
                 return file.read(_MAX_FAILURE_BYTES).decode(errors="replace").strip()
         except OSError:
             return ""

@@ -148,6 +148,7 @@ class Container:
             container.kill()
             output = process.stdout.read(4000) if process.stdout else b""
             container.reap()
+            container.close()
             raise SetupFailed(output.decode(errors="replace").strip() or "the container's setup said nothing")
         return container
 
@@ -164,15 +165,16 @@ class Container:
         return self._process.stdout.fileno()
 
     def terminate(self) -> None:
-        """SIGTERM to the first process, as ``docker stop`` does."""
-        pid = self._first(self._process.pid)
+        """SIGTERM to the first process, as ``docker stop`` does; nothing once reaped."""
+        pid = self._first(self._process.pid) if self._process.returncode is None else None
         if pid is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
 
     def kill(self) -> None:
-        """SIGKILL to everything."""
-        kill_group(self._process.pid)
+        """SIGKILL to everything; nothing once reaped: somebody else may have the number then."""
+        if self._process.returncode is None:
+            kill_group(self._process.pid)
 
     def on_end(self, threads: SharedThreads, callback: Callable[[], None]) -> None:
         """Calls ``callback`` once, from another thread, when the leader has ended; it stays a zombie, so that its

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
@@ -27,7 +28,7 @@ class SharedThreads:
 
     def call(self, action: Callable[[], None]) -> None:
         """``action`` in the waiting thread, soon. Nothing once closed."""
-        if not self._loop.is_closed():
+        with contextlib.suppress(RuntimeError):  # closed
             self._loop.call_soon_threadsafe(action)
 
     def call_later(self, delay_s: float, action: Callable[[], None]) -> None:

@@ -1,0 +1,48 @@
+"""What a job has made of its folders, read without trust: links lead anywhere, and there is no end to depth."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+# Neither a link nor, without waiting for its other end, a pipe: what was a file a moment ago may be either.
+_OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+
+
+def is_own(path: Path, root: Path) -> bool:
+    """Whether no link stands at ``path``, nor on the way there from ``root``."""
+    return Path(os.path.realpath(path)) == Path(os.path.realpath(root)) / path.relative_to(root)
+
+
+def open_file(path: Path) -> int:
+    """A descriptor for reading a regular file. Raises OSError for anything else."""
+    descriptor = os.open(path, _OPEN)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise OSError(f"{path} is no regular file")
+
+
+def entries(folder: Path, hidden: list[str]) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Everything below ``folder`` with its relative path; links are not followed.
+
+    Args:
+        folder: Must not be a link itself; see :func:`is_own`.
+        hidden: Gets the folders that cannot be looked into.
+    """
+    folders = [""]
+    while folders:
+        parent = folders.pop()
+        try:
+            with os.scandir(folder / parent) as found:
+                for entry in found:
+                    name = f"{parent}/{entry.name}" if parent else entry.name
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(name)
+                    yield name, entry
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # removed meanwhile, or replaced
+        except OSError:  # forbidden, or deeper than a path can be
+            hidden.append(parent)
