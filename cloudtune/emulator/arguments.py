@@ -86,9 +86,10 @@ def parse(arguments: Sequence[str], prog: str) -> argparse.Namespace:
             raise SpecError(f"{prog}: unknown action {given[0]!r}.", f"Valid: {', '.join(words)}.")
         given[:1] = [] if given[0] == Action.start else [f"--{given[0]}"]
     options = _parser(prog).parse_args(given)
-    options.action = next(
-        (action for action in Action if getattr(options, action, None) not in (None, False)), Action.start
-    )
+    values = {action: getattr(options, action, None) for action in Action}
+    # --watch without a port is 0, which equals False.
+    asked = (action for action, value in values.items() if value is not None and value is not False)
+    options.action = next(asked, Action.start)
     _check(options, prog)
     return options
 

@@ -176,7 +176,7 @@ def _usable(wanted: Mapping[str, str]) -> EmulatorHandle | None:
             raise SpecError(
                 f"The emulator that runs in the background (process {handle.pid}) was not started with "
                 f"{name}={value}.",
-                "End it first, with its jobs and buckets: cloudtune emulator --stop",
+                "End it first: cloudtune emulator --stop",
             )
     return handle
 

@@ -142,17 +142,17 @@ def _cells(job: JsonObject) -> dict[str, str]:
         "instances": f"{instances} spot" if job["spot"] else instances,
         "uses": uses,
         "attempt": str(job["attempt"] + 1),
-        "why": printable(job["message"]) if job["status"] != "Completed" else "",
+        "why": "" if job["phase"] in ("Training", "Completed") else printable(job["message"]),
     }
 
 
 def _log_size(picture: JsonObject) -> int:
-    return sum(1 + len(log["lines"]) for log in picture["logs"])
+    return sum(1 + len(log["lines"]) for log in picture["logs"] if log["lines"])
 
 
 def _logs(picture: JsonObject, size: int) -> list[Text]:
     """The newest lines of as many running jobs as there is room for."""
-    logs = picture["logs"][: max(1, size // _LOG_JOBS_MIN_LINES)]
+    logs = [log for log in picture["logs"] if log["lines"]][: max(1, size // _LOG_JOBS_MIN_LINES)]
     lines: list[Text] = []
     for number, log in enumerate(logs):
         share = (size - len(lines)) // (len(logs) - number)
@@ -170,7 +170,7 @@ def _calls(picture: JsonObject, rate: float, width: int, size: int) -> list[Text
     counts = picture["counts"]
     heading = Text.assemble((" REQUESTS ", _HEADING), f" {counts['calls']:,}  {rate:.0f}/s  ")
     heading.append(f"{counts['errors']:,} errors", "red" if counts["errors"] else "")
-    heading.append(f"  {counts['faults']:,} faults injected", "magenta" if counts["faults"] else "")
+    heading.append(f"  injected faults: {counts['faults']:,}", "magenta" if counts["faults"] else "")
     return [heading, *(_event(event, width) for event in _events(picture, size - 1))][: max(0, size)]
 
 
