@@ -76,7 +76,10 @@ class CheckpointSync:
 
     def restore(self) -> None:
         """Copies the prefix into the folder. Raises StoreFailed."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreFailed(f"the folder of the checkpoints cannot be made: {error.strerror}") from error
         self._place = os.path.realpath(self._folder)
         parts = prefix_parts(self._store, f"s3://{self._bucket}/{self._prefix}")
         download(self._store, parts, self._folder)

@@ -112,7 +112,7 @@ def _check_channels(request: JsonObject) -> None:
 def _check_checkpoint_path(request: JsonObject) -> None:
     path = request.get("CheckpointConfig", {}).get("LocalPath", DEFAULT_CHECKPOINTS)
     parts = path.split("/")
-    if ".." in parts or not path.startswith(f"{ML_ROOT}/"):
+    if ".." in parts or "\0" in path or not path.startswith(f"{ML_ROOT}/"):
         raise invalid(
             f"The emulator supports checkpoints below {ML_ROOT}/ only, not {path!r}.",
             rule="create.checkpoint.path",

@@ -17,7 +17,7 @@ from victim import ROLE, Victim
 ISOLATIONS = ["root", "user", "none"]
 # Writes checkpoints, leaves its session behind, and has children that ignore what is asked of them.
 PROGRAM = (
-    "trap '' TERM; setsid sleep 1000 & (setsid sh -c 'trap \"\" TERM; sleep 1000' &)\n"
+    "trap '' TERM; setsid sleep 1000 & setsid sh -c 'trap \"\" TERM; sleep 1000' & "
     "while :; do date > /opt/ml/checkpoints/now; date > /opt/ml/model/$$; date; sleep 0.01; done"
 )
 
@@ -47,11 +47,13 @@ def request(number: int) -> dict[str, Any]:
     return job
 
 
-def busy(victim: Victim) -> None:
+def busy(victim: Victim, refused: list[bytes]) -> None:
     """Asks for more and more until there is nobody to ask."""
     with contextlib.suppress(OSError, http.client.HTTPException):
         for number in itertools.count():
-            victim.ask("CreateTrainingJob", request(number))
+            answer = victim.ask("CreateTrainingJob", request(number))
+            if answer.status != 200 and b"ResourceLimitExceeded" not in answer.body:
+                refused.append(answer.body)
             victim.send(f"/{BUCKET}/object-{number}", b"x" * 10_000, method="PUT")
             if number > 4:
                 victim.ask("StopTrainingJob", {"TrainingJobName": f"job-{number - 4}"})
@@ -63,12 +65,14 @@ def kill_once(folder: Path, isolation: str, state: Path | None, draws: random.Ra
     options += [] if state is None else ["--state", str(state)]
     with Victim(folder, *options) as victim:
         victim.rig()  # makes the bucket
-        client = threading.Thread(target=busy, args=(victim,))
+        refused: list[bytes] = []
+        client = threading.Thread(target=busy, args=(victim, refused))
         client.start()
         threading.Event().wait(draws.uniform(0.0, 2.5))  # any moment
         victim.kill()
         client.join(timeout=60)
         assert not client.is_alive()
+        assert [body for body in refused if b"ResourceInUse" not in body] == []
         victim.check_gone()
 
 
@@ -103,7 +107,7 @@ def test_several_emulators_do_not_clear_up_for_one_another(tmp_path: Path) -> No
     """Of two, one is killed; the other's jobs go on."""
     with Victim(tmp_path / "other", "--max_parallel_jobs", "4") as other:
         other.rig()
-        other.ask("CreateTrainingJob", request(1))
+        assert other.ask("CreateTrainingJob", request(1)).status == 200
         for number in range(3):
             kill_once(tmp_path / str(number), "auto", None, random.Random(number))
         eventually(lambda: b'"SecondaryStatus": "Training"' in other.page("GET", "jobs").body, "the job goes on")
