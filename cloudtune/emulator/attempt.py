@@ -114,7 +114,8 @@ class Attempt:
         self._lost_input: str | None = None
         self._with_notice = True
         self._kill_at = math.inf
-        self._metrics = MetricExtractor(job.request["AlgorithmSpecification"].get("MetricDefinitions", []))
+        definitions = job.request["AlgorithmSpecification"].get("MetricDefinitions", [])
+        self._metrics = MetricExtractor(definitions, site.clock.now)
         self._instances = [
             Instance(job, host, JobFolder(self._folder.root / host.name), site)
             for host in hosts_of(job.request, job.cluster)

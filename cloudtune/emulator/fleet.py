@@ -120,10 +120,13 @@ class Fleet:
 
     def take_ready(self, at_most: int) -> list[TrainingJob]:
         """Jobs whose instances are up and which are to run now, the oldest first."""
-        ready = [job for job in self.launching() if self._launches[job].is_ready][: max(0, at_most)]
-        for job in ready:
-            del self._launches[job]
-        return ready
+        ready = [job for job in self.launching() if self._launches[job].is_ready]
+        taken, waiting = ready[: max(0, at_most)], ready[max(0, at_most) :]
+        for job in taken:
+            self._launches.pop(job).say_whether_waiting(False)
+        for job in waiting:
+            self._launches[job].say_whether_waiting(True)
+        return taken
 
     def stop(self, job: TrainingJob) -> None:
         """Ends a job that is Stopping and whose instances are not up yet."""

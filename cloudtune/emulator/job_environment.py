@@ -19,13 +19,13 @@ from pathlib import Path
 from cloudtune.emulator.client_environment import proxy_environment
 from cloudtune.emulator.hosts import Host
 from cloudtune.emulator.isolation import Isolation
+from cloudtune.emulator.job_credentials import credentials
 from cloudtune.emulator.jobs import TrainingJob
 from cloudtune.emulator.ml_folder import JobFolder
 from cloudtune.emulator.rules import ML_ROOT
 from cloudtune.emulator.service_error import JsonObject
 
 _ML_ROOT = re.compile(re.escape(ML_ROOT) + r"(?![\w.-])")
-_DUMMY_KEY = "testing"
 _DRIVERS = "sm_drivers"  # the SDK's name of the channel
 _DRIVER_TEXTS = (".sh", ".py", ".json")
 # Of the emulator's own environment: how to reach the network, and libraries of the hardware.
@@ -113,8 +113,7 @@ def job_environment(
         "AWS_REGION": job.region,
         "AWS_DEFAULT_REGION": job.region,
         "AWS_ENDPOINT_URL": endpoint_url,
-        "AWS_ACCESS_KEY_ID": _DUMMY_KEY,
-        "AWS_SECRET_ACCESS_KEY": _DUMMY_KEY,
+        **credentials(job.request["RoleArn"], job.region),
         "AWS_EC2_METADATA_DISABLED": "true",
         "TRAINING_JOB_NAME": job.name,
         "TRAINING_JOB_ARN": job.arn,

@@ -17,6 +17,9 @@ from cloudtune.emulator.warm_pools import Lease
 _LAUNCHING = "Launching requested ML instances"
 _NO_CAPACITY = "Insufficient capacity error from EC2 while launching instances, retrying!"
 _PREPARING = "Preparing the instances for training"
+_WAITING = (
+    "The instances are up; the emulator runs as many jobs at once as max_parallel_jobs says, and this one waits"
+)
 _PENDING_TOO_LONG = "Training job exceeded MaxPendingTimeInSeconds provided"
 _LAUNCHING_SHARE = 0.7  # of the start-up delay; the rest is spent preparing
 _RETRY_S = 60.0  # between two requests for capacity; a guess
@@ -48,12 +51,19 @@ class Launch:
         self._provider = provider
         self._ends = min(job.created + job.max_wait_s, now + self._max_pending_s())
         self._asking = not lease.warm
+        self._waits = False
         self._steps: list[tuple[float, str]] = [(now, _PREPARING if lease.warm else _LAUNCHING)]
 
     @property
     def is_ready(self) -> bool:
         """Whether the instances are up."""
         return not self._asking and not self._steps
+
+    def say_whether_waiting(self, waits: bool) -> None:
+        """Tells who asks why a job whose instances are up does not go on; the service has nothing like it."""
+        if waits != self._waits:
+            self._waits = waits
+            self.job.say(_WAITING if waits else _PREPARING)
 
     @property
     def due(self) -> float:

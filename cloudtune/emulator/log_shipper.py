@@ -7,6 +7,7 @@ import math
 import os
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import regex
@@ -30,9 +31,15 @@ _MATCH_TIMEOUTS = 3  # after which a pattern is given up: the thread that search
 
 
 class MetricExtractor:
-    """The newest value of each of a job's metric definitions. Belongs to one thread at a time."""
+    """The newest value of each of a job's metric definitions. Belongs to one thread at a time.
 
-    def __init__(self, definitions: list[JsonObject]) -> None:
+    Args:
+        definitions: ``MetricDefinitions`` of the request.
+        now: The service's time, which dates them.
+    """
+
+    def __init__(self, definitions: list[JsonObject], now: Callable[[], float] = time.time) -> None:
+        self._now = now
         self._patterns: list[tuple[str, Any]] = [
             (item["Name"], regex.compile(item["Regex"])) for item in definitions
         ]
@@ -52,7 +59,7 @@ class MetricExtractor:
             except (IndexError, TypeError, ValueError):
                 continue
             if math.isfinite(value):
-                self._latest[name] = {"MetricName": name, "Value": value, "Timestamp": time.time()}
+                self._latest[name] = {"MetricName": name, "Value": value, "Timestamp": self._now()}
 
     def final(self) -> list[JsonObject]:
         """FinalMetricDataList."""

@@ -48,7 +48,10 @@ def test_jobs_are_dated_and_billed_in_service_seconds_and_log_in_real_ones() -> 
         rig = Rig(aws.endpoint_url, aws.role_arn)
         real_start = time.time()
         limits = {"MaxRuntimeInSeconds": 2_000_000, "MaxWaitTimeInSeconds": 2_400_000}
-        job = rig.run("scaled", "print('now')\ntime.sleep(0.3)", spot=True, StoppingCondition=limits)
+        request = rig.request("scaled", "print('loss=1')\ntime.sleep(0.3)", spot=True, StoppingCondition=limits)
+        request["AlgorithmSpecification"]["MetricDefinitions"] = [{"Name": "loss", "Regex": "loss=(.*)"}]
+        rig.sagemaker.create_training_job(**request)
+        job = rig.ended("scaled")
         real_end = time.time()
         assert job["TrainingJobStatus"] == "Completed", job
         trained = job["TrainingTimeInSeconds"]
@@ -57,6 +60,8 @@ def test_jobs_are_dated_and_billed_in_service_seconds_and_log_in_real_ones() -> 
         between = (job["TrainingEndTime"] - job["TrainingStartTime"]).total_seconds()
         assert between == pytest.approx(trained, abs=1)
         [stream] = rig.streams("scaled")
+        [metric] = job["FinalMetricDataList"]
+        assert job["TrainingStartTime"] <= metric["Timestamp"] <= job["TrainingEndTime"]
         [event] = rig.logs.get_log_events(logGroupName=LOG_GROUP, logStreamName=stream, startFromHead=True)[
             "events"
         ]

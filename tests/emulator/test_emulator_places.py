@@ -1,0 +1,38 @@
+"""Who a job is, and where it waits: what a team's own code in and around jobs relies on."""
+
+from __future__ import annotations
+
+import json
+
+from emulator_rig import BUCKET, Rig, eventually
+
+from cloudtune.emulator import SageMakerEmulator
+
+_IDENTITY = (
+    "import boto3\nidentity = boto3.client('sts').get_caller_identity()\n"
+    f"boto3.client('s3').put_object(Bucket={BUCKET!r}, Key='identity', Body=json.dumps(identity['Arn']).encode())"
+)
+
+
+def test_a_job_is_its_role(rig: Rig) -> None:
+    role = "arn:aws:iam::123456789012:role/teams/vision/Trainer"
+    job = rig.run("identity", _IDENTITY, RoleArn=role)
+    assert job["TrainingJobStatus"] == "Completed", rig.all_logs("identity")
+    assert json.loads(rig.printed("identity")) == "arn:aws:sts::123456789012:assumed-role/Trainer/SageMaker"
+
+
+def _message(rig: Rig, name: str) -> str:
+    return str(rig.describe(name)["SecondaryStatusTransitions"][0]["StatusMessage"])
+
+
+def test_jobs_beyond_the_places_say_why_they_wait() -> None:
+    with SageMakerEmulator(max_parallel_jobs=1, stop_grace_s=0) as aws:
+        rig = Rig(aws.endpoint_url, aws.role_arn)
+        rig.submit("first", "time.sleep(600)")
+        rig.reached("first", "Training")
+        rig.submit("second", "print('runs')")
+        eventually(lambda: "max_parallel_jobs" in _message(rig, "second"), "it says why it waits")
+        assert rig.phases("second") == ["Starting"]
+        rig.sagemaker.stop_training_job(TrainingJobName="first")
+        assert rig.ended("second")["TrainingJobStatus"] == "Completed"
+        assert "max_parallel_jobs" not in _message(rig, "second")
