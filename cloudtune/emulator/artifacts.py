@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
-from cloudtune.emulator.job_files import entries, is_own
+from cloudtune.emulator.channels import Between, go_on
+from cloudtune.emulator.job_files import entries, is_own, open_file
 from cloudtune.emulator.ml_folder import JobFolder
 from cloudtune.emulator.object_store import ObjectStore, split_uri
 from cloudtune.emulator.rules import ML_ROOT
 
+_CHUNK_BYTES = 1 << 20
 _SHOWN = 100  # characters of a name
 
 
 def upload_results(
-    folders: Sequence[JobFolder], job_prefix: str, compressed: bool, store: ObjectStore
+    folders: Sequence[JobFolder], job_prefix: str, compressed: bool, store: ObjectStore, between: Between = go_on
 ) -> str | None:
     """Uploads the merged results of all hosts; of files with the same name, the first host's.
 
@@ -24,6 +28,7 @@ def upload_results(
         job_prefix: S3 URI below which the results go.
         compressed: As ``model.tar.gz`` and ``output.tar.gz``, else as single files.
         store: Where they go.
+        between: Called between two pieces; what it raises ends the upload.
 
     Returns:
         URI of the model, None if it is empty.
@@ -33,6 +38,7 @@ def upload_results(
         OSError: They cannot be read, or are elsewhere: a job's links may point anywhere.
     """
     model_uri = None
+    between()
     for path, name in (("model", "model"), ("output/data", "output")):
         found = _merged(folders, path)
         if not found:
@@ -40,12 +46,12 @@ def upload_results(
         if compressed:
             uri = f"{job_prefix}/{name}.tar.gz"
             archive = folders[0].root / f"{name}.tar.gz"
-            _pack(found, archive)
-            store.put_file(*split_uri(uri), archive)
+            _pack(found, archive, between)
+            store.put_chunks(*split_uri(uri), _chunks(archive, between))
             archive.unlink()
         else:
             uri = f"{job_prefix}/{name}/"
-            _upload(found, uri, store)
+            _upload(found, uri, store, between)
         if name == "model":
             model_uri = uri
     return model_uri
@@ -65,14 +71,38 @@ def _merged(folders: Sequence[JobFolder], path: str) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def _pack(found: dict[str, Path], target: Path) -> None:
+def _pack(found: dict[str, Path], target: Path, between: Between) -> None:
     with tarfile.open(target, "w:gz", compresslevel=1) as archive:
         for name, path in found.items():
-            archive.add(path, arcname=name, recursive=False)
+            between()
+            member = archive.gettarinfo(path, name)
+            if member is not None and member.isreg():
+                with os.fdopen(open_file(path), "rb") as file:
+                    archive.addfile(member, _Pieces(file, between))
+            elif member is not None:  # sockets are no members
+                archive.addfile(member)
 
 
-def _upload(found: dict[str, Path], uri: str, store: ObjectStore) -> None:
+class _Pieces:
+    """A file of which each piece that is read might be the last."""
+
+    def __init__(self, file: BinaryIO, between: Between) -> None:
+        self._file = file
+        self._between = between
+
+    def read(self, size: int = -1) -> bytes:
+        self._between()
+        return self._file.read(size)
+
+
+def _chunks(path: Path, between: Between) -> Iterator[bytes]:
+    with os.fdopen(open_file(path), "rb") as file:
+        while chunk := _Pieces(file, between).read(_CHUNK_BYTES):
+            yield chunk
+
+
+def _upload(found: dict[str, Path], uri: str, store: ObjectStore, between: Between) -> None:
     bucket, prefix = split_uri(uri)
     for name, path in found.items():
         if path.is_file() and not path.is_symlink():  # a job's links may point anywhere
-            store.put_file(bucket, prefix + name, path)
+            store.put_chunks(bucket, prefix + name, _chunks(path, between))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import queue
 import secrets
 from dataclasses import dataclass
 
-from cloudtune._compat import StrEnum
 from cloudtune.emulator.artifacts import upload_results
-from cloudtune.emulator.faults import SpotAttempt
+from cloudtune.emulator.deadlines import Cause, Deadlines
 from cloudtune.emulator.hosts import hosts_of
 from cloudtune.emulator.instance import Instance
 from cloudtune.emulator.job_environment import program_of
@@ -36,26 +36,16 @@ _NO_NETWORK_ISOLATION = (
 _MAX_REASON = 1024
 
 
-class Cause(StrEnum):
-    """Why an attempt ends other than by itself; a later one replaces an earlier one only if it is stronger."""
-
-    interrupted = "interrupted"
-    max_runtime = "max_runtime"
-    max_wait = "max_wait"
-    stopped = "stopped"
-    internal_error = "internal_error"
-    aborted = "aborted"
-
-    @property
-    def strength(self) -> int:
-        return list(Cause).index(self)
-
-
 _LAST_PHASE = {
     Cause.stopped: Phase.stopped,
     Cause.max_runtime: Phase.max_runtime_exceeded,
     Cause.max_wait: Phase.max_wait_exceeded,
 }
+_LOSSES = (Cause.interrupted, Cause.internal_error, Cause.aborted)
+
+
+class _CutError(Exception):
+    """The attempt has to end before its download or its upload."""
 
 
 @dataclass(frozen=True)
@@ -106,8 +96,6 @@ class Attempt:
         self._name = f"{job.name}-{number}-{secrets.token_hex(4)}"
         self._folder = JobFolder(site.folder / job.region / self._name)
         self._inbox: queue.SimpleQueue[_Request | _Exited | _LostInput] = queue.SimpleQueue()
-        self._began = site.clock.now()
-        self._training_began = math.inf
         self._cause: Cause | None = None
         #: Of a job that was stopped; to be entered when its instances are gone.
         self.last_phase: Phase | None = None
@@ -120,6 +108,8 @@ class Attempt:
             Instance(job, host, JobFolder(self._folder.root / host.name), site)
             for host in hosts_of(job.request, job.cluster)
         ]
+        types = tuple(instance.host.instance_type for instance in self._instances)
+        self._deadlines = Deadlines(job, number, types, site.faults)
 
     def stop(self) -> None:
         self._inbox.put(_Request(Cause.stopped))
@@ -151,16 +141,19 @@ class Attempt:
             self._folder.remove()
 
     def _run(self) -> bool:
-        self._began = self._site.clock.now()
+        self._deadlines.began = self._site.clock.now()
         self._job.enter(Phase.downloading)
         addresses = self._site.addresses.take(len(self._instances))
         hosts = [instance.host for instance in self._instances]
         try:
             for instance in self._instances:
-                instance.prepare(hosts, addresses)
+                instance.prepare(hosts, addresses, self._while_downloading)
+            self._while_downloading()
         except StoreFailed as error:
             self._fail(f"ClientError: Data download failed: {error}")
             return False
+        except _CutError:
+            return self._conclude(None)
         program = program_of(self._job.request, self._site.scripts)
         if program is None:
             self._fail(_NO_PROGRAM)
@@ -168,8 +161,7 @@ class Attempt:
         if self._is_isolated and self._site.isolation.network_command() is None:
             self._fail(_NO_NETWORK_ISOLATION.format(self._site.isolation.name))
             return False
-        self._read_inbox()
-        return self._conclude(self._train(program) if self._cause is None else None)
+        return self._conclude(self._train(program))
 
     def _train(self, program: list[str]) -> Exit | None:
         """Runs the program to its end; returns how it failed."""
@@ -180,7 +172,7 @@ class Attempt:
             joined = None if network is None else network.leader
             for instance in self._instances:
                 instance.start(program, joined, self._ended, self._lose_input)
-            self._training_began = self._site.clock.now()
+            self._deadlines.training_began = self._site.clock.now()
             self._job.enter(Phase.training)
             for instance in self._instances:
                 instance.accompany(self._metrics)
@@ -234,30 +226,7 @@ class Attempt:
         return failed
 
     def _next_deadline(self) -> float:
-        if self._cause is not None:
-            return self._kill_at
-        return min(self._runtime_ends(), self._wait_ends(), self._interruption()[0], self._internal_error())
-
-    def _runtime_ends(self) -> float:
-        return self._began + self._job.max_runtime_s - self._job.seconds_used
-
-    def _wait_ends(self) -> float:
-        return self._job.created + self._job.max_wait_s
-
-    def _interruption(self) -> tuple[float, int, bool]:
-        """When a rule takes the instances away, the rule's number, and whether with notice."""
-        if not self._job.is_spot:
-            return math.inf, -1, False
-        types = tuple(instance.host.instance_type for instance in self._instances)
-        attempt = SpotAttempt(self._job.name, self._number, types, self._training_began)
-        rule = self._site.faults.next_interruption(attempt)
-        if rule is None:
-            return math.inf, -1, False
-        return self._training_began + rule[1].after_s, rule[0], rule[1].notice
-
-    def _internal_error(self) -> float:
-        after_s = self._site.faults.internal_error(self._job.name, self._number)
-        return math.inf if after_s is None else self._training_began + after_s
+        return self._deadlines.first().when if self._cause is None else self._kill_at
 
     def _on_time(self, now: float) -> None:
         if self._cause is not None:
@@ -265,16 +234,10 @@ class Attempt:
                 self._kill_at = math.inf
                 self._kill()
             return
-        interrupted_at, rule, notice = self._interruption()
-        if now >= self._wait_ends():
-            self._act(_Request(Cause.max_wait))
-        elif now >= self._runtime_ends():
-            self._act(_Request(Cause.max_runtime))
-        elif now >= interrupted_at:
-            self._site.faults.fired(rule, self._job.name)
-            self._act(_Request(Cause.interrupted, notice))
-        elif now >= self._internal_error():
-            self._act(_Request(Cause.internal_error, notice=False))
+        due = self._deadlines.first()
+        if now >= due.when:
+            self._deadlines.struck(due)
+            self._act(_Request(due.cause, due.notice))
 
     def _act(self, request: _Request) -> None:
         was_ending = self._cause is not None
@@ -299,32 +262,39 @@ class Attempt:
         if cause is None or (self._cause is not None and cause.strength <= self._cause.strength):
             return False
         self._cause = cause
-        self._with_notice = request.notice
+        self._with_notice = self._with_notice and request.notice
         return True
 
-    def _read_inbox(self) -> None:
-        """Takes note of what was asked before the program has started."""
-        while True:
-            try:
+    def _look_up(self) -> None:
+        """Outside of training: takes note of what was asked, and of the time."""
+        with contextlib.suppress(queue.Empty):
+            while True:
                 message = self._inbox.get_nowait()
-            except queue.Empty:
-                return
-            if isinstance(message, _Request):
-                self._take(message)
+                if isinstance(message, _Request):
+                    self._act(message)
+        if self._cause is None:
+            self._on_time(self._site.clock.now())
+
+    def _while_downloading(self) -> None:
+        self._look_up()
+        if self._cause is not None:
+            raise _CutError
+
+    def _while_uploading(self) -> None:
+        """Only the loss of the machine is the end of an upload; who stops a job gets its results."""
+        self._look_up()
+        in_time = self._cause is Cause.interrupted and self._with_notice and self._site.clock.now() < self._kill_at
+        if self._cause in _LOSSES and not in_time:
+            raise _CutError
 
     def _conclude(self, failed: Exit | None) -> bool:
         """From the end of the program to the end of the attempt."""
         cause = self._cause
-        if math.isfinite(self._training_began):
+        if math.isfinite(self._deadlines.training_began):
             for instance in self._instances:
                 instance.end_sync(complete=cause is None or self._with_notice)
-        if cause is Cause.internal_error:
-            return self._platform_failed()
-        if cause in (Cause.interrupted, Cause.aborted):
-            self._account()
-            if cause is Cause.interrupted:
-                self._job.enter(Phase.interrupted)
-            return cause is Cause.interrupted
+        if cause in _LOSSES:
+            return self._lose()
         if cause is None and self._lost_input is not None:
             self._fail(f"ClientError: Data download failed: {self._lost_input}")
             return False
@@ -334,21 +304,35 @@ class Attempt:
         self._job.enter(Phase.uploading)
         try:
             uri = self._upload()
+        except _CutError:
+            return self._lose()
         except (StoreFailed, OSError) as error:
             self._fail(f"ClientError: Artifact upload failed: {error}")
             return False
         self._job.set_result(uri, self._metrics.final())
         self._account()
-        if cause is not None or self._job.status is JobStatus.stopping:
-            self.last_phase = _LAST_PHASE[cause or Cause.stopped]
+        if self._job.status is JobStatus.stopping:
+            self.last_phase = _LAST_PHASE.get(self._cause or Cause.stopped, Phase.stopped)
         else:
             self._job.enter(Phase.completed)
         return False
 
+    def _lose(self) -> bool:
+        """Ends an attempt that has lost its machine; True where the job is to run again."""
+        if self._cause is Cause.internal_error:
+            return self._platform_failed()
+        self._account()
+        if self._cause is Cause.interrupted:
+            self._job.enter(Phase.interrupted)
+        return self._cause is Cause.interrupted
+
     def _upload(self) -> str | None:
+        if not self._with_notice:  # stopped after its machine was lost
+            return None
         compressed = self._job.request["OutputDataConfig"].get("CompressionType", "GZIP") == "GZIP"
         folders = [instance.folder for instance in self._instances]
-        return upload_results(folders, self._job.output_prefix, compressed, self._site.store)
+        prefix, store = self._job.output_prefix, self._site.store
+        return upload_results(folders, prefix, compressed, store, self._while_uploading)
 
     def _platform_failed(self) -> bool:
         """Ends the attempt with the service's internal error; True where the job is to be tried again."""

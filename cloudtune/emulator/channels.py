@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,12 @@ from cloudtune.emulator.rules import ML_ROOT
 from cloudtune.emulator.service_error import JsonObject, ServiceError
 
 _MAX_MANIFEST_BYTES = 64 << 20
+#: Called between two pieces of a copy; what it raises ends the copy.
+Between = Callable[[], None]
+
+
+def go_on() -> None:
+    """Nothing ends the copy."""
 
 
 @dataclass(frozen=True)
@@ -84,13 +90,15 @@ def channels_of(request: JsonObject, hosts: Sequence[Host], host: Host, store: O
     return found
 
 
-def download_channels(folder: JobFolder, channels: Sequence[Channel], store: ObjectStore) -> None:
+def download_channels(
+    folder: JobFolder, channels: Sequence[Channel], store: ObjectStore, between: Between = go_on
+) -> None:
     """Copies each channel that is not a pipe to ``/opt/ml/input/data/{channel}``. Raises StoreFailed."""
     files = [channel for channel in channels if channel.mode != "Pipe"]
     for channel in files:
         target = folder.data / channel.name
         target.mkdir()
-        download(store, channel.share(), target)
+        download(store, channel.share(), target, between)
     folder.protect([f"{ML_ROOT}/input/data/{channel.name}" for channel in files if channel.mode == "FastFile"])
 
 
@@ -141,9 +149,10 @@ def _manifest_parts(store: ObjectStore, uri: str) -> list[Part]:
     return [Part(data_bucket, start + name, name) for name in manifest[1:]] or prefix_parts(store, prefix)
 
 
-def download(store: ObjectStore, parts: Sequence[Part], target: Path) -> None:
+def download(store: ObjectStore, parts: Sequence[Part], target: Path, between: Between = go_on) -> None:
     """Copies ``parts`` into the folder ``target``. Raises StoreFailed."""
     for part in parts:
+        between()
         path = safe_join(target, part.path)
         try:
             if part.path.endswith("/") or not part.path:
@@ -151,7 +160,9 @@ def download(store: ObjectStore, parts: Sequence[Part], target: Path) -> None:
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("wb") as file:
-                file.writelines(store.chunks(part.bucket, part.key))
+                for chunk in store.chunks(part.bucket, part.key):
+                    file.write(chunk)
+                    between()
         except OSError as error:
             raise StoreFailed(f"s3://{part.bucket}/{part.key} cannot become a file: {error.strerror}") from error
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from cloudtune.emulator.channels import download, prefix_parts
+from cloudtune.emulator.channels import Between, download, go_on, prefix_parts
 from cloudtune.emulator.job_files import entries, open_file
 from cloudtune.emulator.object_store import ObjectStore, StoreFailed, is_legal_key, split_uri
 from cloudtune.emulator.shared_threads import SharedThreads
@@ -74,7 +74,7 @@ class CheckpointSync:
         self._in_round = threading.Lock()
         self._ended = threading.Event()
 
-    def restore(self) -> None:
+    def restore(self, between: Between = go_on) -> None:
         """Copies the prefix into the folder. Raises StoreFailed."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -82,7 +82,7 @@ class CheckpointSync:
             raise StoreFailed(f"the folder of the checkpoints cannot be made: {error.strerror}") from error
         self._place = os.path.realpath(self._folder)
         parts = prefix_parts(self._store, f"s3://{self._bucket}/{self._prefix}")
-        download(self._store, parts, self._folder)
+        download(self._store, parts, self._folder, between)
         self._uploaded, _ = _scan(self._folder)
 
     def start(self) -> None:

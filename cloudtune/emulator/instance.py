@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from cloudtune.emulator.channel_pipe import ChannelPipe
-from cloudtune.emulator.channels import channels_of, download_channels
+from cloudtune.emulator.channels import Between, channels_of, download_channels
 from cloudtune.emulator.checkpoint_sync import CheckpointSync
 from cloudtune.emulator.hosts import Host, hosts_file, resource_configuration
 from cloudtune.emulator.instance_shares import Share, confined
@@ -40,12 +40,13 @@ class Instance:
         self._sync: CheckpointSync | None = None
         self._pipes: list[ChannelPipe] = []
 
-    def prepare(self, hosts: Sequence[Host], addresses: Sequence[str]) -> None:
+    def prepare(self, hosts: Sequence[Host], addresses: Sequence[str], between: Between) -> None:
         """Makes the files below ``/opt/ml``, inputs and earlier checkpoints among them.
 
         Args:
             hosts: All of the job.
             addresses: Of ``hosts``.
+            between: Called between two pieces of each download; what it raises ends the preparation.
 
         Raises:
             StoreFailed: An input cannot be had.
@@ -55,7 +56,7 @@ class Instance:
         parameters = {key: relocated(text, self._root) for key, text in request.get("HyperParameters", {}).items()}
         write_configuration(self.folder, request, parameters, resource_configuration(hosts, self.host))
         channels = channels_of(request, hosts, self.host, site.store)
-        download_channels(self.folder, channels, site.store)
+        download_channels(self.folder, channels, site.store, between)
         self._pipes = [
             ChannelPipe(self.folder.data, channel, site.store) for channel in channels if channel.mode == "Pipe"
         ]
@@ -69,7 +70,7 @@ class Instance:
                 site.threads,
                 lambda key: site.faults.checkpoint_upload_lost(self._job.name, key),
             )
-            self._sync.restore()
+            self._sync.restore(between)
 
     def start(
         self,

@@ -65,7 +65,9 @@ FOLLOWERS: dict[Phase, frozenset[Phase]] = {
     Phase.training: frozenset(
         {Phase.uploading, Phase.interrupted, Phase.restarting, Phase.stopping, Phase.failed}
     ),
-    Phase.uploading: frozenset({Phase.completed, Phase.restarting, Phase.stopping, Phase.failed}),
+    Phase.uploading: frozenset(
+        {Phase.completed, Phase.interrupted, Phase.restarting, Phase.stopping, Phase.failed}
+    ),
     Phase.interrupted: frozenset({Phase.starting, Phase.stopping, Phase.failed}),
     Phase.restarting: frozenset({Phase.starting, Phase.stopping, Phase.failed}),
     Phase.stopping: frozenset(

@@ -37,13 +37,13 @@ def faults_of(*faults: dict[str, Any], seed: int = 0) -> Faults:
 
 
 def attempt(job: str = "job", number: int = 0, began_s: float = 0.0, kind: str = "ml.m5.large") -> SpotAttempt:
-    return SpotAttempt(job, number, (kind,), START + began_s)
+    return SpotAttempt(job, number, (kind,), START + began_s, START + began_s)
 
 
 def when(faults: Faults, found: SpotAttempt) -> float | None:
     """Seconds from the scenario's start to the next interruption."""
     hit = faults.next_interruption(found)
-    return None if hit is None else round(found.began + hit[1].after_s - START, 6)
+    return None if hit is None else round(hit.when - START, 6)
 
 
 def test_at_a_time_as_often_as_wanted() -> None:
@@ -53,8 +53,8 @@ def test_at_a_time_as_often_as_wanted() -> None:
     assert when(faults, attempt("other")) is None
     for number in range(2):
         hit = faults.next_interruption(attempt("trial-1", number))
-        assert hit is not None and (hit[1].after_s, hit[1].notice) == (5.0, True)
-        faults.fired(hit[0], "trial-1")
+        assert hit is not None and (hit.when - START, hit.notice) == (5.0, True)
+        faults.fired(hit, "trial-1")
     assert when(faults, attempt("trial-1", 2)) is None
     assert when(faults, attempt("trial-2")) == 5.0
 
@@ -112,8 +112,8 @@ def test_rules_and_scenarios_together() -> None:
     faults.add(InterruptRule("job", after_s=3, times=1))
     for expected in (3.0, 5.0):
         hit = faults.next_interruption(attempt())
-        assert hit is not None and hit[1].after_s == expected
-        faults.fired(hit[0], "job")
+        assert hit is not None and hit.when == START + expected
+        faults.fired(hit, "job")
     assert faults.next_interruption(attempt()) is None
 
 
@@ -173,10 +173,10 @@ def test_jobs_are_interrupted_when_chance_says_and_finish() -> None:
         assert len(waits) == 2
         for number, waited in enumerate(waits):
             began = drawn.clock.now()
-            hit = drawn.next_interruption(SpotAttempt(name, number, ("ml.m5.large",), began))
+            hit = drawn.next_interruption(SpotAttempt(name, number, ("ml.m5.large",), began, began))
             assert hit is not None
-            assert waited > hit[1].after_s - 0.5  # training begins a moment before its transition is recorded
-            assert waited < hit[1].after_s + 300  # half a minute
+            assert waited > hit.when - began - 0.5  # training begins a moment before its transition is recorded
+            assert waited < hit.when - began + 300  # half a minute
 
 
 def test_jobs_on_demand_are_left_alone() -> None:

@@ -153,10 +153,10 @@ def test_each_rule_fires_as_often_as_it_says(rules: list[tuple[str, float, int]]
     faults = Faults()
     for prefix, after_s, times in rules:
         faults.add(InterruptRule(prefix, after_s, times))
-    attempt, fired = SpotAttempt("abc", 0, ("ml.m5.large",), began=0.0), []
+    attempt, fired = SpotAttempt("abc", 0, ("ml.m5.large",), launched=0.0, began=0.0), []
     while (found := faults.next_interruption(attempt)) is not None:
-        faults.fired(found[0], "abc")
-        fired.append(found[1].after_s)
+        faults.fired(found, "abc")
+        fired.append(found.when)
     assert len(fired) == sum(times for prefix, _, times in rules if "abc".startswith(prefix))
     assert fired == sorted(fired)
 

@@ -246,6 +246,7 @@ def test_limits_of_job_faults() -> None:
     assert [faults.internal_error("trial-1", attempt) for attempt in (0, 0, 1)] == [4.0, 4.0, None]
     lost = [faults.checkpoint_upload_lost("trial-1", f"c/epoch-{epoch}.pt") for epoch in (1, 3, 3)]
     assert lost == [False, True, False]
+    faults.failed("trial-1", 0)  # only now: a job may end before its time
     struck = Counter(entry["fault"] for entry in audit.entries("fault"))
     assert struck == {"capacity_error": 4, "internal_error": 1, "lost_checkpoint_upload": 1}
 
@@ -267,7 +268,7 @@ def test_a_scenario_replaces_another() -> None:
     assert faults.disturb_requests and faults.capacity_error("ml.m5.large", True, "job", 0)
     faults.apply(Scenario())
     assert not faults.disturb_requests and not faults.capacity_error("ml.m5.large", True, "job", 0)
-    assert faults.next_interruption(SpotAttempt("job", 0, ("ml.m5.large",), 0.0)) is None
+    assert faults.next_interruption(SpotAttempt("job", 0, ("ml.m5.large",), 0.0, 0.0)) is None
 
 
 @settings(max_examples=100, deadline=None)

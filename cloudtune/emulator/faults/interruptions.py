@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from cloudtune.emulator.faults.armed import Armed
@@ -14,18 +15,20 @@ _HOUR_S = 3600.0
 
 @dataclass(frozen=True)
 class SpotAttempt:
-    """An attempt of a spot job that trains.
+    """An attempt of a spot job that has its instances.
 
     Args:
         job_name: The job.
         number: 0 for the first attempt.
         instance_types: Of its instances.
-        began: Service time at which its training began.
+        launched: Service time since when it has them.
+        began: Service time at which its training began; infinite before.
     """
 
     job_name: str
     number: int
     instance_types: tuple[str, ...]
+    launched: float
     began: float
 
     def has_type(self, patterns: Iterable[str]) -> bool:
@@ -33,16 +36,31 @@ class SpotAttempt:
         return any(fnmatchcase(found, pattern) for found in self.instance_types for pattern in wanted)
 
 
-def interruption_time(
-    armed: Armed[Interruption | InterruptionTrace], attempt: SpotAttempt
-) -> tuple[float, int, bool] | None:
-    """When the fault interrupts the attempt (service time), the fault's number, and whether with notice."""
+@dataclass(frozen=True, order=True)
+class Strike:
+    """An interruption that is to come.
+
+    Args:
+        when: Service time.
+        number: Of the fault in its scenario, or of the rule, counted from -1 down.
+        notice: Whether the program gets SIGTERM and the grace period.
+        armed: The fault; None: a rule.
+    """
+
+    when: float
+    number: int
+    notice: bool
+    armed: Armed[Interruption | InterruptionTrace] | None = field(default=None, compare=False, repr=False)
+
+
+def strike_of(armed: Armed[Interruption | InterruptionTrace], attempt: SpotAttempt) -> Strike | None:
+    """How the fault interrupts the attempt."""
     if not armed.concerns(attempt.job_name) or armed.is_spent(attempt.job_name):
         return None
     found = _by_trace(armed, attempt) if isinstance(armed.spec, InterruptionTrace) else _by_rule(armed, attempt)
-    if found is None or not armed.begins <= found[0] <= armed.ends:
+    if found is None or not armed.begins <= found[0] <= armed.ends or math.isinf(found[0]):
         return None
-    return found[0], armed.number, found[1]
+    return Strike(found[0], armed.number, found[1], armed)
 
 
 def _by_rule(armed: Armed[Interruption | InterruptionTrace], attempt: SpotAttempt) -> tuple[float, bool] | None:
@@ -65,5 +83,5 @@ def _by_trace(armed: Armed[Interruption | InterruptionTrace], attempt: SpotAttem
         for event in spec.events
         if event.zone in ("*", zone) and attempt.has_type([event.instance_type])
     ]
-    hits = [hit for hit in times if hit[0] >= attempt.began]
+    hits = [hit for hit in times if hit[0] >= attempt.launched]
     return min(hits, default=None)

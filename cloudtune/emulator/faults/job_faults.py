@@ -9,7 +9,7 @@ from typing import TypeVar, cast
 from cloudtune.emulator.audit import AuditLog
 from cloudtune.emulator.faults.armed import Armed
 from cloudtune.emulator.faults.interrupt_rule import InterruptRule
-from cloudtune.emulator.faults.interruptions import SpotAttempt, interruption_time
+from cloudtune.emulator.faults.interruptions import SpotAttempt, Strike, strike_of
 from cloudtune.emulator.faults.kinds import (
     CapacityError,
     ClockSkew,
@@ -83,31 +83,27 @@ class Faults:
         with self._lock:
             return list(self._rules)
 
-    def next_interruption(self, attempt: SpotAttempt) -> tuple[int, InterruptRule] | None:
-        """The earliest that is still to come: its number for :meth:`fired`, and a rule that says when, after the
-        attempt's training has begun, and how."""
-        found: list[tuple[float, int, bool]] = []
+    def next_interruption(self, attempt: SpotAttempt) -> Strike | None:
+        """The earliest that is still to come, for :meth:`fired` when it has."""
+        found: list[Strike | None] = []
         with self._lock:
             for number, rule in enumerate(self._rules):
                 used = self._fired.get((number, attempt.job_name), 0)
                 if attempt.job_name.startswith(rule.name_prefix) and used < rule.times:
-                    found.append((rule.after_s, -1 - number, rule.notice))
-        hits = [interruption_time(armed, attempt) for armed in self.armed(Interruption)]
-        hits += [interruption_time(armed, attempt) for armed in self.armed(InterruptionTrace)]
-        found += [(when - attempt.began, number, notice) for when, number, notice in filter(None, hits)]
-        if not found:
-            return None
-        after_s, number, notice = min(found)
-        return number, InterruptRule(attempt.job_name, max(0.0, after_s), notice=notice)
+                    found.append(Strike(attempt.began + rule.after_s, -1 - number, rule.notice))
+        found += [strike_of(armed, attempt) for armed in self.armed(Interruption)]
+        found += [strike_of(armed, attempt) for armed in self.armed(InterruptionTrace)]
+        return min(filter(None, found), default=None)
 
-    def fired(self, number: int, job_name: str) -> None:
+    def fired(self, strike: Strike, job_name: str) -> None:
         """Counts an interruption that has taken place."""
-        if number < 0:
+        if strike.armed is None:
+            key = -1 - strike.number, job_name
             with self._lock:
-                self._fired[-1 - number, job_name] = self._fired.get((-1 - number, job_name), 0) + 1
-        else:
-            self._armed[number].struck(job_name)
-        self.record("interruption", job=job_name, rule=number)
+                self._fired[key] = self._fired.get(key, 0) + 1
+        else:  # not by its number: another scenario may be in force meanwhile
+            strike.armed.struck(job_name)
+        self.record("interruption", job=job_name, rule=strike.number)
 
     def capacity_error(self, instance_type: str, spot: bool, job_name: str, attempt: int) -> bool:
         """Whether the platform has no such instance now. To be asked before each launch of an instance."""
@@ -126,6 +122,10 @@ class Faults:
         times = [self._platform_fails(armed, job_name, attempt) for armed in self.armed(InternalError)]
         return min((after_s for after_s in times if after_s is not None), default=None)
 
+    def failed(self, job_name: str, attempt: int) -> None:
+        """Notes that the platform has failed under an attempt."""
+        self.record("internal_error", job=job_name, attempt=attempt)
+
     def _platform_fails(self, armed: Armed[InternalError], job_name: str, attempt: int) -> float | None:
         """Decides once for each attempt."""
         decision = (armed.number, job_name, attempt)
@@ -136,10 +136,8 @@ class Faults:
             fails = armed.concerns(job_name) and armed.strikes(
                 self.clock.now(), spec.probability, job_name, job_name, attempt
             )
-            self._planned[decision] = spec.training_s if fails else None
-        if fails:
-            self.record("internal_error", job=job_name, training_s=spec.training_s, rule=armed.number)
-        return spec.training_s if fails else None
+            planned = self._planned[decision] = spec.training_s if fails else None
+        return planned
 
     def checkpoint_upload_lost(self, job_name: str, key: str) -> bool:
         """Whether the platform silently skips this upload of the object ``key``, as if it had succeeded."""
