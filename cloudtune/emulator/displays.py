@@ -23,7 +23,7 @@ _COMMANDS = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|[@
 _TICK_S = 0.25
 _IDLE_S = 1.0  # between two looks at an emulator that does nothing
 _RATE_WINDOW_S = 5.0
-_PATIENCE_S = 10.0  # with an emulator that does not answer: a scenario may be restarting it
+_PATIENCE_S = 5.0  # with an emulator that does not answer: a scenario may be restarting it
 Look = Callable[[], JsonObject]
 
 

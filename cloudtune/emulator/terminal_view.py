@@ -41,7 +41,7 @@ def render(picture: JsonObject, rate: float, width: int, height: int, *, warning
     """
     top = _facts(picture, width)
     bottom = [Text(warning, "yellow")] if warning else []
-    bottom.append(Text(footer, "dim"))
+    bottom = [*bottom, Text(footer, "dim")][-height:]
     gap = [Text()] if height >= _LOW else []
     room = max(3, height - len(top) - len(bottom) - 3 * len(gap))
     wanted = [1 + len(_job_lines(picture, width)), _log_size(picture), 1 + len(_events(picture, 99))]
@@ -52,8 +52,9 @@ def render(picture: JsonObject, rate: float, width: int, height: int, *, warning
         _logs(picture, sizes[1]),
         _calls(picture, rate, width, sizes[2]),
     ]
-    lines = [line for part in parts if part for line in (*part, *gap)][: height - len(bottom)]
-    lines += [Text()] * (height - len(bottom) - len(lines))
+    above = height - len(bottom)
+    lines = [line for part in parts if part for line in (*part, *gap)][:above]
+    lines += [Text()] * (above - len(lines))
     for line in [*lines, *bottom]:
         line.truncate(width, overflow="ellipsis")
         line.no_wrap = True
@@ -85,7 +86,7 @@ def _facts(picture: JsonObject, width: int) -> list[Text]:
     scenario = "" if picture["scenario"] == "calm" else f"{printable(picture['scenario'])}, seed {picture['seed']}"
     last = Text("  ".join(facts))
     if scenario:
-        last.append(f"  scenario {scenario}", "magenta")
+        title.append(f"  scenario {scenario}", "magenta")
     if width >= _WIDE:
         return [Text.assemble(title, "    ", export), last]
     return [title, export, last]
