@@ -93,8 +93,10 @@ class Attempt:
         self._number = number
         self._site = site
         # A name may be used again while its last job is still being cleaned up.
-        self._name = f"{job.name}-{number}-{secrets.token_hex(4)}"
-        self._folder = JobFolder(site.folder / job.region / self._name)
+        token = secrets.token_hex(6)
+        self._name = f"{job.name}-{number}-{token}"
+        # Short: paths of sockets, such as Python's multiprocessing makes below TMPDIR, have at most 107 characters.
+        self._folder = JobFolder(site.folder / token)
         self._inbox: queue.SimpleQueue[_Request | _Exited | _LostInput] = queue.SimpleQueue()
         self._cause: Cause | None = None
         #: Of a job that was stopped; to be entered when its instances are gone.
@@ -105,7 +107,7 @@ class Attempt:
         definitions = job.request["AlgorithmSpecification"].get("MetricDefinitions", [])
         self._metrics = MetricExtractor(definitions, site.clock.now)
         self._instances = [
-            Instance(job, host, JobFolder(self._folder.root / host.name), site)
+            Instance(job, host, JobFolder(self._folder.root / host.name), f"{self._name}/{host.name}", site)
             for host in hosts_of(job.request, job.cluster)
         ]
         types = tuple(instance.host.instance_type for instance in self._instances)

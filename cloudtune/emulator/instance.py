@@ -23,14 +23,15 @@ class Instance:
     Args:
         job: What it works for.
         host: Which of the job's hosts it is.
-        folder: For its files; unique.
+        folder: For its files.
+        name: Unique.
         site: What it shares with others.
     """
 
-    def __init__(self, job: TrainingJob, host: Host, folder: JobFolder, site: Site) -> None:
+    def __init__(self, job: TrainingJob, host: Host, folder: JobFolder, name: str, site: Site) -> None:
         self.host = host
         self.folder = folder
-        self._name = f"{folder.root.parent.name}/{host.name}"  # unique, like the folder
+        self._name = name
         self._job = job
         self._site = site
         self._root = site.isolation.ml_root(folder)

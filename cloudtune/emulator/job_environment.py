@@ -115,15 +115,15 @@ def job_environment(
         "AWS_ENDPOINT_URL": endpoint_url,
         **credentials(job.request["RoleArn"], job.region),
         "AWS_EC2_METADATA_DISABLED": "true",
-        "TRAINING_JOB_NAME": job.name,
-        "TRAINING_JOB_ARN": job.arn,
     }
     root = isolation.ml_root(folder)
+    # The job's own variables may replace all others; these would be untrue.
+    platforms = {"TRAINING_JOB_NAME": job.name, "TRAINING_JOB_ARN": job.arn}
     if root != ML_ROOT:
         # Without a private /etc/hosts the training toolkit would wait for the name algo-1 for 15 minutes.
-        environment |= {"CLOUDTUNE_ML_ROOT": root, "SAGEMAKER_BASE_DIR": root, "SM_STUDIO_LOCAL_MODE": "true"}
+        platforms |= {"CLOUDTUNE_ML_ROOT": root, "SAGEMAKER_BASE_DIR": root, "SM_STUDIO_LOCAL_MODE": "true"}
     own = {name: relocated(value, root) for name, value in job.request.get("Environment", {}).items()}
-    return environment | own
+    return environment | own | platforms
 
 
 def program_of(request: JsonObject, scripts: ScriptFolder) -> list[str] | None:

@@ -105,8 +105,7 @@ def goes_on(job: TrainingJob, lost_at: float) -> bool:
         return False
     if phase not in (Phase.interrupted, Phase.restarting):
         if job.is_spot:
-            # The results are lost as well: nothing that was uploaded in part counts.
-            job.enter(*((Phase.restarting,) if phase is Phase.uploading else (Phase.interrupted, _LOST)))
+            job.enter(Phase.interrupted, _LOST)
         elif not job.restart():
             job.fail(INTERNAL_ERROR)
             return False

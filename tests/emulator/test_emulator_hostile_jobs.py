@@ -135,3 +135,30 @@ def test_links_on_the_way(tmp_path: Path, secret: Path) -> None:
         open_file(tmp_path / "a" / "b")
     with pytest.raises(OSError, match=r"."):
         open_file(tmp_path / "a" / "l")
+
+
+def test_the_platforms_variables_are_the_platforms(rig: Rig) -> None:
+    lies = {
+        "TRAINING_JOB_NAME": "fake",
+        "TRAINING_JOB_ARN": "fake",
+        "SAGEMAKER_BASE_DIR": "/nowhere",
+        "OWN": "/opt/ml/x",
+    }
+    code = """
+    named = [os.environ['TRAINING_JOB_NAME'], os.environ['TRAINING_JOB_ARN'][-5:]]
+    print(*named, os.environ.get('SAGEMAKER_BASE_DIR') in (ROOT, '/nowhere'))
+    """
+    assert rig.run("truth", code, Environment=lies)["TrainingJobStatus"] == "Completed"
+    assert rig.all_logs("truth") == ["truth truth True"]
+
+
+def test_python_finds_room_for_its_sockets(rig: Rig) -> None:
+    code = """
+    import multiprocessing
+    if __name__ == '__main__':
+        with multiprocessing.Manager() as manager:
+            print(manager.list([1, 2]))
+    """
+    name = "n" * 63
+    assert rig.run(name, code)["TrainingJobStatus"] == "Completed"
+    assert rig.all_logs(name) == ["[1, 2]"]
