@@ -283,6 +283,8 @@ class SageMakerEmulator:
         with self._closing:
             if self._server is None or self._closed.is_set():
                 return
+            if self._state is not None:
+                self._state.leaving()
             self._server.shutdown()
             self._server.server_close()
             self._halt()

@@ -62,7 +62,8 @@ class StateFolder:
                 fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 pid = _holder(self.lock)
-                # A dead one's keeper still cleans up. This process's own number: it is the dead one's successor.
+                # A dead one's keeper still cleans up; 0 is about to end. This process's own number: it is the dead
+                # one's successor.
                 if (pid not in (0, os.getpid()) and _is_alive(pid)) or time.monotonic() > give_up:
                     raise Conflict(
                         f"Another emulator (process {pid}) keeps its state in {self.root}.",
@@ -71,8 +72,15 @@ class StateFolder:
                 time.sleep(_POLL_S)
             else:
                 break
+        self._sign(os.getpid())
+
+    def _sign(self, pid: int) -> None:
         os.ftruncate(self.lock, 0)
-        os.pwrite(self.lock, f"{os.getpid()}\n".encode(), 0)
+        os.pwrite(self.lock, f"{pid}\n".encode(), 0)
+
+    def leaving(self) -> None:
+        """This emulator ends: who wants the folder may wait for it."""
+        self._sign(0)
 
     @property
     def death_note(self) -> Path:
