@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cloudtune.emulator import moto_state
+from cloudtune.emulator import moto_roles
 from cloudtune.emulator.engine import Engine
 from cloudtune.emulator.iam import Roles
 from cloudtune.emulator.job_journal import JobJournal, goes_on
@@ -45,7 +45,7 @@ class KeptState:
             self._roles = (root / _ROLES).read_text(encoding="utf-8")
             if "aws:policy/" in self._roles:
                 roles.load_managed_policies()
-            moto_state.restore_roles(json.loads(self._roles))
+            moto_roles.restore_roles(json.loads(self._roles))
 
     def load_jobs(self, table: JobTable) -> None:
         """And keeps them from now on."""
@@ -81,7 +81,7 @@ class KeptState:
             self._keep_roles()
 
     def _keep_roles(self) -> None:
-        text = json.dumps(moto_state.roles_document())
+        text = json.dumps(moto_roles.roles_document())
         if text != self._roles:
             write_atomic(self._root / _ROLES, text)
             self._roles = text

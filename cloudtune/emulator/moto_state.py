@@ -1,7 +1,8 @@
-"""What moto holds, as JSON documents and back. All that its persistence has to know of moto's insides is here.
+"""What moto holds of S3 and CloudWatch Logs, as JSON documents and back. What persistence has to know of moto's
+insides is here and in moto_roles.py; ``tests/emulator/test_emulator_state_moto.py`` holds it against moto.
 
 Left out, and gone after a restart: multipart uploads in progress, access control lists, and of buckets CORS rules,
-life cycles, logging, notifications; of IAM all but roles and the account's own policies.
+life cycles, logging, notifications.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
 
-from moto.iam.models import ManagedPolicy, PolicyVersion, Role, iam_backends
 from moto.logs.models import LogEvent, LogGroup, LogStream, logs_backends
 from moto.s3.models import FakeBucket, FakeDeleteMarker, FakeKey, s3_backends
 from moto.s3.utils import _VersionedKeyStore
@@ -48,16 +48,6 @@ _PLAIN_OF_OBJECT = (
     "_storage_class",
     "_is_versioned",
     "_etag",
-)
-_PLAIN_OF_ROLE = (
-    "path",
-    "description",
-    "assume_role_policy_document",
-    "max_session_duration",
-    "permissions_boundary_arn",
-    "tags",
-    "policies",
-    "_linked_service",
 )
 Event = tuple[int, int, str]  # ingested, happened (both milliseconds), message
 _LOADING = threading.Lock()
@@ -336,76 +326,3 @@ def is_unread(stream: Any) -> bool:
 def events_from(stream: Any, number: int) -> list[Event]:
     """Those after the first ``number``."""
     return [(event.ingestion_time, event.timestamp, event.message) for event in stream.events[number:]]
-
-
-def roles_document() -> JsonObject:
-    """All roles, and the account's own policies."""
-    backend = iam_backends[ACCOUNT_ID]["aws"]
-    own = [policy for arn, policy in list(backend.managed_policies.items()) if ":aws:policy/" not in arn]
-    return {
-        "policies": [
-            {
-                "name": policy.name,
-                "path": policy.path,
-                "description": policy.description,
-                "tags": policy.tags,
-                "created": policy.create_date.isoformat(),
-                "next": policy.next_version_num,
-                "versions": [
-                    [version.version_id, version.document, version.is_default] for version in policy.versions
-                ],
-            }
-            for policy in own
-        ],
-        "roles": [
-            {
-                "id": role.id,
-                "name": role.name,
-                "created": role.create_date.isoformat(),
-                "attached": list(role.managed_policies),
-                **{name: getattr(role, name) for name in _PLAIN_OF_ROLE},
-            }
-            for role in list(backend.roles.values())
-        ],
-    }
-
-
-def restore_roles(document: JsonObject) -> None:
-    """Policies of AWS's that roles refer to must be there already."""
-    backend = iam_backends[ACCOUNT_ID]["aws"]
-    for item in document["policies"]:
-        policy = _new(ManagedPolicy)(
-            item["name"],
-            ACCOUNT_ID,
-            backend.region_name,
-            description=item["description"],
-            path=item["path"],
-            create_date=datetime.fromisoformat(item["created"]),
-            tags=item["tags"],
-        )
-        policy.versions = [
-            PolicyVersion(policy.arn, text, default, version) for version, text, default in item["versions"]
-        ]
-        policy.default_version_id = next(version for version, _, default in item["versions"] if default)
-        policy.next_version_num = item["next"]
-        backend.managed_policies[policy.arn] = policy
-    for item in document["roles"]:
-        role = _new(Role)(
-            ACCOUNT_ID,
-            backend.partition,
-            item["id"],
-            item["name"],
-            item["assume_role_policy_document"],
-            item["path"],
-            item["permissions_boundary_arn"],
-            item["description"],
-            item["tags"],
-            item["max_session_duration"],
-        )
-        for name in _PLAIN_OF_ROLE:
-            setattr(role, name, item[name])
-        role.create_date = datetime.fromisoformat(item["created"])
-        backend.roles[role.id] = role
-        for arn in item["attached"]:
-            if arn in backend.managed_policies:
-                backend.managed_policies[arn].attach_to(role)

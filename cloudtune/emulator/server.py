@@ -8,15 +8,13 @@ import os
 import secrets
 import tempfile
 import threading
-import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from moto.core.base_backend import BackendDict
 from moto.core.model_instances import reset_model_data
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import BaseWSGIServer, make_server
+from werkzeug.serving import BaseWSGIServer
 
 from cloudtune.emulator.account_rules import Account
 from cloudtune.emulator.admin import Admin
@@ -30,7 +28,8 @@ from cloudtune.emulator.faults import Faults, InterruptRule, Scenario, load_scen
 from cloudtune.emulator.faults.in_force import InForce
 from cloudtune.emulator.faults.killing import Killer, Restart, check_killable
 from cloudtune.emulator.faults.request_faults import RequestFaults
-from cloudtune.emulator.https_proxy import Authority, ProxyHandler
+from cloudtune.emulator.http_server import HOST, bind
+from cloudtune.emulator.https_proxy import Authority
 from cloudtune.emulator.iam import Roles
 from cloudtune.emulator.instance_shares import Shares
 from cloudtune.emulator.isolation import check_choice, choose
@@ -54,23 +53,7 @@ from cloudtune.emulator.state_folder import StateFolder
 from cloudtune.errors import SpecError
 
 _log = logging.getLogger(__name__)
-_HOST = "127.0.0.1"
 _POLL_S = 0.1  # after which the server notices that it is to close
-
-
-class _Handler(ProxyHandler):
-    # Headers and body are two writes: with Nagle's algorithm the second waits 40 ms for the first one's receipt.
-    disable_nagle_algorithm = True
-    timeout = 60
-
-    def log_request(self, *_: object) -> None:
-        """Nothing: a line per request drowns what matters."""
-
-    def date_time_string(self, timestamp: float | None = None) -> str:
-        """The Date of an answer, by the service's clock as a scenario has it."""
-        application = self.server.app
-        shift = application.date_shift_s() if isinstance(application, CallAudit) else 0.0
-        return str(super().date_time_string((time.time() if timestamp is None else timestamp) + shift))
 
 
 class SageMakerEmulator:
@@ -165,7 +148,8 @@ class SageMakerEmulator:
             self._chosen = choose(self._isolation, self._folder)
             self._authority = Authority(folder / "tls")
             self._scripts = ScriptFolder(folder / "bin")
-            self._server = self._bind()
+            port = self._port or (0 if self._state is None else self._state.free_port())
+            self._server = bind(port, self._authority)
             lost_at = None
             if self._state is not None:
                 lost_at = self._state.begin(self.port, self._keeper.mark, self._clock)
@@ -266,14 +250,6 @@ class SageMakerEmulator:
             self._build(self._server)
             self._record("reset")
 
-    def _bind(self) -> BaseWSGIServer:
-        handler = type("Handler", (_Handler,), {"authority": self._authority})
-        port = self._port or (0 if self._state is None else self._state.free_port())
-        try:
-            return make_server(_HOST, port, _not_ready, threaded=True, request_handler=handler)
-        except (OSError, SystemExit) as error:  # werkzeug leaves the process when a port is taken
-            raise SpecError(f"Port {self._port} is taken.", "Choose another one, or 0 for a free one.") from error
-
     def close(self) -> None:
         """Ends all jobs, processes and threads. Without ``state_dir``, what was stored is gone; with it, the next
         emulator there goes on, and the jobs have lost their instances. May be called twice."""
@@ -334,7 +310,7 @@ class SageMakerEmulator:
 
     @property
     def endpoint_url(self) -> str:
-        return f"http://{_HOST}:{self.port}"
+        return f"http://{HOST}:{self.port}"
 
     def environment(self, proxy: bool = False) -> dict[str, str]:
         """Environment variables with which any AWS client talks to this emulator.
@@ -399,9 +375,3 @@ class SageMakerEmulator:
     def idle_seconds(self) -> float:
         """Since the last request; 0 while a job runs or waits."""
         return 0.0 if self._engine.busy() else self._middleware.idle_seconds()
-
-
-def _not_ready(environ: Any, start_response: Any) -> list[bytes]:
-    del environ
-    start_response("503 Service Unavailable", [("Content-Length", "0")])
-    return []

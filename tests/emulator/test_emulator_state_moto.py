@@ -1,4 +1,4 @@
-"""What the emulator knows of moto's insides. A failure here means: moto has changed; look at moto_state.py."""
+"""The insides of moto that are known here. A failure: moto has changed; see moto_state.py and moto_roles.py."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from moto.iam.models import IAMBackend
 from moto.logs.models import LogsBackend
 from moto.s3.models import S3Backend
 
-from cloudtune.emulator import moto_state
+from cloudtune.emulator import moto_roles, moto_state
 
 DOCUMENT = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}'
 TRUST = (
@@ -87,7 +87,7 @@ INSIDES = {
         | {"last_ingestion_time", "stored_bytes", "upload_sequence_token"},  # computed
     ),
     role: (
-        {*moto_state._PLAIN_OF_ROLE, "id", "name", "create_date", "managed_policies"},
+        {*moto_roles._PLAIN_OF_ROLE, "id", "name", "create_date", "managed_policies"},
         {"account_id", "partition", "last_used", "last_used_region"},
     ),
     policy: (
