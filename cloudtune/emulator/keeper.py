@@ -32,11 +32,12 @@ def marked_processes(mark: str) -> list[int]:
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             environment = (entry / "environ").read_bytes()
+            if not any(part.startswith(wanted) for part in environment.split(b"\0")):
+                continue
             stat = (entry / "stat").read_bytes()
         except OSError:
             continue  # ended meanwhile, or another user's
-        state = stat.rpartition(b") ")[2][:1]
-        if state != b"Z" and any(part.startswith(wanted) for part in environment.split(b"\0")):
+        if stat.rpartition(b") ")[2][:1] != b"Z":
             found.append(int(entry.name))
     return found
 
