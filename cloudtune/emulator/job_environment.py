@@ -68,7 +68,9 @@ def make_interpreter(folder: JobFolder) -> Path:
     venv.EnvBuilder(symlinks=True, with_pip=False).create(folder.venv)
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     packages = folder.venv / "lib" / version / "site-packages"
-    parents = [path for path in site.getsitepackages() if Path(path).is_dir()]
+    # The user's own packages are found by the home folder, which is another one in a job.
+    users = [site.getusersitepackages()] if site.ENABLE_USER_SITE else []
+    parents = [path for path in (*users, *site.getsitepackages()) if Path(path).is_dir()]
     lines = [f"import site; site.addsitedir({path!r})\n" for path in parents]
     (packages / "emulator_parent.pth").write_text("".join(lines), encoding="utf-8")
     executables = folder.venv / "bin"

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+import site
+import subprocess
+from pathlib import Path
 
+import pytest
 from emulator_rig import BUCKET, Rig, eventually
 
 from cloudtune.emulator import SageMakerEmulator
+from cloudtune.emulator.job_environment import make_interpreter
+from cloudtune.emulator.ml_folder import JobFolder
 
 _IDENTITY = (
     "import boto3\nidentity = boto3.client('sts').get_caller_identity()\n"
@@ -36,3 +42,19 @@ def test_jobs_beyond_the_places_say_why_they_wait() -> None:
         rig.sagemaker.stop_training_job(TrainingJobName="first")
         assert rig.ended("second")["TrainingJobStatus"] == "Completed"
         assert "max_parallel_jobs" not in _message(rig, "second")
+
+
+def test_packages_that_pip_installed_for_the_user_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "user").mkdir()
+    (tmp_path / "user" / "only_the_users.py").write_text("ANSWER = 42")
+    monkeypatch.setattr(site, "ENABLE_USER_SITE", True)
+    monkeypatch.setattr(site, "USER_SITE", str(tmp_path / "user"))
+    folder = JobFolder(tmp_path / "job")
+    folder.create()
+    python = make_interpreter(folder) / "python3"
+    command = [str(python), "-c", "import only_the_users, moto; print(only_the_users.ANSWER)"]
+    environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "42\n"
