@@ -45,11 +45,12 @@ def client_environment(endpoint_url: str, ca_bundle: Path | None = None) -> dict
         # These go before AWS_ENDPOINT_URL.
         **own_endpoints,
         **({_IGNORE: "false"} if _IGNORE in os.environ else {}),
-        **({} if ca_bundle is None else _proxied(endpoint_url, ca_bundle)),
+        **({} if ca_bundle is None else proxy_environment(endpoint_url, ca_bundle)),
     }
 
 
-def _proxied(endpoint_url: str, ca_bundle: Path) -> dict[str, str]:
+def proxy_environment(endpoint_url: str, ca_bundle: Path) -> dict[str, str]:
+    """Variables with which clients take the emulator for their HTTPS proxy, and trust it."""
     bundles = {name: str(ca_bundle) for name in _BUNDLES}
     proxies = {"HTTPS_PROXY": endpoint_url, "https_proxy": endpoint_url}
     # What the user's proxy is not asked for may hold AWS's hosts.

@@ -25,6 +25,7 @@ class Site:
 
     folder: Path  # of all jobs
     endpoint_url: str
+    ca_bundle: Path  # whom jobs are to trust
     store: ObjectStore
     isolation: Isolation
     settings: Settings
