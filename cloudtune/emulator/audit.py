@@ -19,6 +19,7 @@ from cloudtune.errors import SpecError
 _log = logging.getLogger(__name__)
 KINDS = ("call", "transition", "billed", "fault", "emulator")
 _KEPT = 20_000  # entries of each kind, in memory
+_LARGE_BYTES = 64 << 20
 _encode = json.JSONEncoder(default=str).encode
 
 
@@ -49,13 +50,16 @@ class AuditLog:
         self._files: list[int] = []
 
     def write_to(self, path: Path) -> None:
-        """Appends what comes from now on to that file as well, line by line.
+        """Appends what comes from now on to that file as well, line by line. One above 64 MiB is put aside first,
+        as ``NAME.old``.
 
         Raises:
             SpecError: It cannot be written.
         """
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_file() and path.stat().st_size > _LARGE_BYTES:
+                path.replace(path.with_name(f"{path.name}.old"))
             file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise SpecError(

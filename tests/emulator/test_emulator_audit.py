@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import urllib.error
 import urllib.request
@@ -202,6 +203,18 @@ def test_two_files_and_one_that_cannot_be(tmp_path: Path) -> None:
     log.record("fault", fault="later")
     assert len(one.read_text().splitlines()) == 1
     assert [entry["fault"] for entry in log.entries()] == ["early", "late", "later"]
+
+
+def test_a_file_that_has_grown_large_is_put_aside(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    path.write_bytes(b"old\n")
+    os.truncate(path, (64 << 20) + 1)
+    log = AuditLog()
+    log.write_to(path)
+    log.record("fault", fault="new")
+    assert len(path.read_text().splitlines()) == 1
+    assert (tmp_path / "audit.jsonl.old").stat().st_size == (64 << 20) + 1
+    log.close()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
