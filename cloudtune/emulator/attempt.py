@@ -95,7 +95,7 @@ class Attempt:
         # A name may be used again while its last job is still being cleaned up.
         token = secrets.token_hex(6)
         self._name = f"{job.name}-{number}-{token}"
-        # Short: paths of sockets, such as Python's multiprocessing makes below TMPDIR, have at most 107 characters.
+        # Short: sockets, such as Python's multiprocessing makes below TMPDIR, have paths of at most 107 bytes.
         self._folder = JobFolder(site.folder / token)
         self._inbox: queue.SimpleQueue[_Request | _Exited | _LostInput] = queue.SimpleQueue()
         self._cause: Cause | None = None

@@ -150,19 +150,21 @@ class Engine:
             job.fail(INTERNAL_ERROR)
 
     def _run(self, job: TrainingJob, attempt: Attempt) -> None:
-        runs_again = False
         try:
             runs_again = attempt.run()
+            with self._changed:
+                del self._running[job]
+                if not self._closed:
+                    self._go_on(job, attempt, runs_again)
         except Exception:  # noqa: BLE001 - a defect here is the end of this job, and nobody waits for it
             _log.exception("job %s", job.name)
             job.end_attempt()
             job.fail(INTERNAL_ERROR)
         finally:
             with self._changed:
-                del self._running[job]
+                if self._running.get(job) is attempt:
+                    del self._running[job]
                 self._changed.notify_all()
-                if not self._closed:
-                    self._go_on(job, attempt, runs_again)
 
     def _go_on(self, job: TrainingJob, attempt: Attempt, runs_again: bool) -> None:
         """After an attempt."""

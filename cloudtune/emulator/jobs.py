@@ -6,7 +6,7 @@ import copy
 import math
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cloudtune.emulator.audit import AuditLog
 from cloudtune.emulator.instances import Cluster, preferences
@@ -33,8 +33,7 @@ class JobContext:
         audit: Learns of each transition and each bill.
         lock: Held for all that is read and changed: a job's end, its quota and its warm pool change at once.
         on_end: Called once for each job, lock held, when it has reached its last state.
-        on_change: Called for each change of a job, lock held.
-        on_remove: Called for each job that is deleted, lock held.
+        on_change, on_remove: Called for each change of a job, and when it is deleted, lock held.
     """
 
     clock: ServiceClock
@@ -280,6 +279,11 @@ class TrainingJob:
             self._facts["LastModifiedTime"] = self._context.clock.now()
             self._context.on_change(self)
 
+    def leave(self) -> None:
+        """It has been removed: nobody learns any more of what a late request does to it."""
+        with self._lock:
+            self._context = replace(self._context, on_change=lambda _: None)
+
     def describe(self) -> JsonObject:
         """Everything that is known, by the service's names; with ``Tags``."""
         return copy.deepcopy(self.view())
@@ -402,3 +406,4 @@ class JobTable:
         with self._lock:
             if self._jobs.pop((job.region, job.name), None) is not None:
                 self.context.on_remove(job)
+                job.leave()

@@ -23,6 +23,7 @@ from moto.moto_server.werkzeug_app import SIGNING_ALIASES
 
 from cloudtune.emulator.admin import LIVE_PAGE, Admin
 from cloudtune.emulator.control_plane import ControlPlane
+from cloudtune.emulator.https_proxy import is_aws
 from cloudtune.emulator.iam import Roles
 from cloudtune.emulator.json_service import JsonService
 from cloudtune.emulator.log_filter import narrow
@@ -55,6 +56,12 @@ _REASONS = {
     413: "Payload Too Large",
 }
 _LOCAL_ORIGIN = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?")
+# A name that the public DNS might give to this machine is a web site's, whose pages want in. What never is in it:
+# names of one part, addresses, and these.
+_HOST = re.compile(
+    r"([^.:]*|[\d.]+|\[[\da-f:.%]*\]|.+\.(localhost|local|test|internal|lan|home\.arpa|localstack\.cloud))(:\d*)?",
+    re.IGNORECASE,
+)
 _SCOPE = re.compile(r"Credential=[^/,&\s]+/\d{8}/([a-z0-9-]+)/([a-z0-9-]+)/aws4_request")
 
 
@@ -221,7 +228,18 @@ def _filter_logs(environ: Environ) -> JsonObject | None:
 
 def _refuse_pages(environ: Environ, local: bool = False) -> None:
     """A page in the user's browser must not be able to run programs on their machine, nor to replace in S3 what
-    jobs run. With ``local``, pages of this machine may ask, such as a web application under test."""
+    jobs run. With ``local``, pages of this machine may ask, such as a web application under test.
+
+    Where a page's site is a name for 127.0.0.1, browsers tell no origin with what it reads: only the host.
+    """
+    host = environ.get("HTTP_HOST", "")
+    if not _HOST.fullmatch(host) and not is_aws(host.partition(":")[0].lower()):
+        raise ServiceError(
+            "AccessDeniedException",
+            f"The emulator is asked as 127.0.0.1 or localhost, not as {host!r}.",
+            403,
+            rule="operation.host",
+        )
     origin = environ.get("HTTP_ORIGIN")
     if origin is not None and not (local and _LOCAL_ORIGIN.fullmatch(origin)):
         raise ServiceError(
