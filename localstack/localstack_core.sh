@@ -11,4 +11,5 @@ if [ ! -x "$environment/bin/localstack-supervisor" ]; then
         'cryptography==44.*' service_identity
 fi
 export GATEWAY_LISTEN="127.0.0.1:${1:-4566}" SERVICES=s3,sts,iam,logs SKIP_SSL_CERT_DOWNLOAD=1 DISABLE_EVENTS=1
+cd "$environment" # this folder would pass for a part of the package
 exec "$environment/bin/python" -m localstack.runtime.main
