@@ -11,7 +11,7 @@ from cloudtune.emulator.audit import AuditLog
 from cloudtune.emulator.engine import Engine
 from cloudtune.emulator.faults import Faults, InterruptRule
 from cloudtune.emulator.faults.in_force import InForce
-from cloudtune.emulator.jobs import JobTable
+from cloudtune.emulator.job_table import JobTable
 from cloudtune.emulator.service_error import JsonObject, ServiceError, invalid
 from cloudtune.errors import SpecError
 

@@ -10,7 +10,8 @@ from botocore.model import StructureShape
 from cloudtune.emulator.account_rules import Account
 from cloudtune.emulator.faults import Faults
 from cloudtune.emulator.faults.stale_reads import Readable, seen
-from cloudtune.emulator.jobs import JobTable, TrainingJob
+from cloudtune.emulator.job_table import JobTable
+from cloudtune.emulator.jobs import TrainingJob
 from cloudtune.emulator.listing import list_jobs
 from cloudtune.emulator.rules import check_create
 from cloudtune.emulator.search import Search

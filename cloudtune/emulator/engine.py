@@ -9,7 +9,8 @@ from cloudtune.emulator.attempt import Attempt, Site
 from cloudtune.emulator.faults import InterruptRule
 from cloudtune.emulator.fleet import Fleet
 from cloudtune.emulator.job_states import INTERNAL_ERROR, Phase
-from cloudtune.emulator.jobs import JobTable, TrainingJob
+from cloudtune.emulator.job_table import JobTable
+from cloudtune.emulator.jobs import JobStatus, TrainingJob
 from cloudtune.emulator.launch import Provider
 from cloudtune.emulator.quotas import Quotas
 from cloudtune.emulator.service_error import JsonObject, invalid
@@ -79,8 +80,8 @@ class Engine:
         with self._changed:
             if not job.is_spot:
                 raise invalid(f"Job {job.name} does not run on a spot instance: it cannot be interrupted.")
-            if job not in self._running:
-                raise invalid(f"Job {job.name} has no instance now: it is in status {job.status}, {job.phase}.")
+            if job not in self._running or job.status is not JobStatus.in_progress:
+                raise invalid(f"Job {job.name} has no instance to lose: its status is {job.status}, {job.phase}.")
             self._site.faults.record("interruption", job=job.name, rule=None, notice=notice)
             self._running[job].interrupt(notice)
 

@@ -6,7 +6,8 @@ import logging
 
 from cloudtune.emulator.instances import preferences
 from cloudtune.emulator.job_states import CAPACITY_ERROR, INTERNAL_ERROR, Phase
-from cloudtune.emulator.jobs import JobTable, TrainingJob
+from cloudtune.emulator.job_table import JobTable
+from cloudtune.emulator.jobs import TrainingJob
 from cloudtune.emulator.launch import Launch, Provider
 from cloudtune.emulator.quotas import QuotaKind
 from cloudtune.emulator.service_clock import ServiceClock

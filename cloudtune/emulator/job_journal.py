@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from cloudtune.emulator.job_states import INTERNAL_ERROR, Phase
-from cloudtune.emulator.jobs import JobContext, JobTable, TrainingJob
+from cloudtune.emulator.job_table import JobTable
+from cloudtune.emulator.jobs import JobContext, TrainingJob
 from cloudtune.emulator.journal import Journal
 from cloudtune.emulator.service_error import JsonObject
 from cloudtune.emulator.warm_pools import PoolStatus

@@ -12,7 +12,7 @@ from cloudtune.emulator import moto_roles
 from cloudtune.emulator.engine import Engine
 from cloudtune.emulator.iam import Roles
 from cloudtune.emulator.job_journal import JobJournal, goes_on
-from cloudtune.emulator.jobs import JobTable
+from cloudtune.emulator.job_table import JobTable
 from cloudtune.emulator.log_state import LogState
 from cloudtune.emulator.s3_state import S3State
 from cloudtune.paths import write_atomic

@@ -10,7 +10,8 @@ from moto.logs.models import logs_backends
 from cloudtune.emulator.audit import AuditLog
 from cloudtune.emulator.instance_shares import Machine, Shares
 from cloudtune.emulator.job_states import JobStatus, Phase
-from cloudtune.emulator.jobs import SPOT_PRICE_SHARE, JobTable, TrainingJob
+from cloudtune.emulator.job_table import JobTable
+from cloudtune.emulator.jobs import SPOT_PRICE_SHARE, TrainingJob
 from cloudtune.emulator.object_store import LOG_GROUP
 from cloudtune.emulator.service_clock import ServiceClock
 from cloudtune.emulator.service_error import JsonObject

@@ -35,7 +35,8 @@ from cloudtune.emulator.instance_shares import Shares
 from cloudtune.emulator.isolation import check_choice, choose
 from cloudtune.emulator.job_environment import ScriptFolder
 from cloudtune.emulator.job_states import Phase
-from cloudtune.emulator.jobs import JobContext, JobTable
+from cloudtune.emulator.job_table import JobTable
+from cloudtune.emulator.jobs import JobContext
 from cloudtune.emulator.kept_state import KeptState
 from cloudtune.emulator.live import Live
 from cloudtune.emulator.middleware import Middleware

@@ -13,7 +13,8 @@ from cloudtune.emulator.audit import AuditLog
 from cloudtune.emulator.control_plane import ControlPlane
 from cloudtune.emulator.faults import Faults
 from cloudtune.emulator.iam import Roles
-from cloudtune.emulator.jobs import JobContext, JobTable, TrainingJob
+from cloudtune.emulator.job_table import JobTable
+from cloudtune.emulator.jobs import JobContext, TrainingJob
 from cloudtune.emulator.object_store import ObjectStore
 from cloudtune.emulator.service_clock import ServiceClock
 from cloudtune.emulator.service_error import ServiceError

@@ -10,7 +10,8 @@ from cloudtune.emulator.faults import Faults, Scenario
 from cloudtune.emulator.faults.kinds import Fault
 from cloudtune.emulator.fleet import Fleet
 from cloudtune.emulator.job_states import Phase
-from cloudtune.emulator.jobs import JobContext, JobTable, TrainingJob
+from cloudtune.emulator.job_table import JobTable
+from cloudtune.emulator.jobs import JobContext, TrainingJob
 from cloudtune.emulator.launch import Provider
 from cloudtune.emulator.quotas import Quotas
 from cloudtune.emulator.service_clock import ServiceClock

@@ -14,6 +14,7 @@ from cloudtune.emulator.audit import AuditLog
 from cloudtune.emulator.faults import Faults, Scenario, SpotAttempt
 from cloudtune.emulator.faults.kinds import InterruptionTrace, TraceEvent
 from cloudtune.emulator.service_clock import ServiceClock
+from cloudtune.errors import SpecError
 
 #: Once; the next attempt leaves a small model.
 LARGE_MODEL = """
@@ -135,3 +136,20 @@ def test_interrupted_while_downloading(emulator: SageMakerEmulator, rig: Rig, la
             break
     assert found[2:] == ["Interrupted", "Starting", "Downloading", "Training", "Uploading", "Completed"]
     assert [line for line in rig.all_logs(name) if line == "trained"] == ["trained"]
+
+
+def test_a_job_that_is_being_stopped_has_no_instance_to_lose() -> None:
+    with SageMakerEmulator(max_parallel_jobs=1, stop_grace_s=5) as aws:
+        rig = Rig(aws.endpoint_url, aws.role_arn)
+        deaf = """
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        open(ROOT + '/checkpoints/ready', 'w').write('1')
+        while True: signal.pause()
+        """
+        rig.submit("deaf", deaf, spot=True)
+        rig.printed("checkpoints/deaf/ready")
+        rig.sagemaker.stop_training_job(TrainingJobName="deaf")
+        with pytest.raises(SpecError, match="Stop"):
+            aws.interrupt("deaf")
+        assert phases_of(rig, "deaf")[-2:] == ["Stopping", "Stopped"]
+        assert aws.audit.entries("fault") == []

@@ -19,7 +19,8 @@ from cloudtune.emulator import log_shipper
 from cloudtune.emulator.audit import AuditLog
 from cloudtune.emulator.faults import Faults, InterruptRule, SpotAttempt
 from cloudtune.emulator.job_states import FOLLOWERS
-from cloudtune.emulator.jobs import JobContext, JobStatus, JobTable, Phase, TrainingJob
+from cloudtune.emulator.job_table import JobTable
+from cloudtune.emulator.jobs import JobContext, JobStatus, Phase, TrainingJob
 from cloudtune.emulator.log_shipper import LogShipper, MetricExtractor
 from cloudtune.emulator.object_store import LOG_GROUP, LogStore
 from cloudtune.emulator.service_clock import ServiceClock

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from cloudtune.emulator.audit import AuditLog
 from cloudtune.emulator.job_journal import FIELDS, JobJournal, goes_on
 from cloudtune.emulator.job_states import FOLLOWERS, INTERNAL_ERROR
-from cloudtune.emulator.jobs import JobContext, JobTable, Phase, TrainingJob
+from cloudtune.emulator.job_table import JobTable
+from cloudtune.emulator.jobs import JobContext, Phase, TrainingJob
 from cloudtune.emulator.service_clock import ServiceClock
 
 FIXED = {"name", "arn", "region", "_context", "_lock"}
