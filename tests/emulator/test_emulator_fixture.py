@@ -10,6 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from emulator_rig import Rig
+
+from cloudtune.emulator import SageMakerEmulator
+from cloudtune.errors import SpecError
 
 ROOT = Path(__file__).parents[2]
 PREAMBLE = "import boto3, os, pytest\n"
@@ -204,3 +208,16 @@ def test_the_example_in_the_documentation_runs(suite: Suite) -> None:
     (example,) = (code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "shared_sage" in code)
     done = suite(example, preamble="")
     assert "2 passed" in done.stdout, done.stdout
+
+
+def test_a_reset_empties_what_is_kept_on_disk_as_well(tmp_path: Path) -> None:
+    with SageMakerEmulator(state_dir=tmp_path) as aws:
+        rig = Rig(aws.endpoint_url, aws.role_arn)
+        rig.run("forgotten", "")
+        aws.reset()
+        assert rig.s3.list_buckets()["Buckets"] == [] == aws.jobs()
+        assert [entry["event"] for entry in aws.audit.entries("emulator")] == ["reset"]
+    with pytest.raises(SpecError, match="does not run"):
+        aws.reset()
+    with SageMakerEmulator(state_dir=tmp_path) as again:
+        assert again.jobs() == []
