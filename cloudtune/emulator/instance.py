@@ -14,7 +14,10 @@ from cloudtune.emulator.jobs import TrainingJob
 from cloudtune.emulator.log_shipper import LogShipper, MetricExtractor
 from cloudtune.emulator.ml_folder import JobFolder, checkpoint_folder, write_configuration
 from cloudtune.emulator.processes import Container
+from cloudtune.emulator.rules import ML_ROOT
 from cloudtune.emulator.site import Site
+
+_SIGNALS = 128  # exit codes above it: killed
 
 
 class Instance:
@@ -136,12 +139,21 @@ class Instance:
         if self._container is not None:
             code = self._container.reap()
             if self._shipper is not None:
-                self._shipper.finish()
+                self._shipper.finish(self._remark(code))
             self._container.close()
         for pipe in self._pipes:
             pipe.end()
         self._site.shares.give_back(self._name)
         return code
+
+    def _remark(self, code: int) -> str | None:
+        """What may help a job that has failed."""
+        if self._root == ML_ROOT or not 0 < code < _SIGNALS:
+            return None
+        return (
+            f"emulator: without namespaces {ML_ROOT} is elsewhere, at the moment {self._root}: "
+            f'os.environ.get("SAGEMAKER_BASE_DIR", "{ML_ROOT}") finds it everywhere'
+        )
 
     def end_sync(self, complete: bool) -> None:
         """See :meth:`CheckpointSync.finish`. Raises StoreFailed."""

@@ -13,6 +13,7 @@ from typing import Any
 import regex
 
 from cloudtune.emulator.object_store import LogStore, StoreFailed
+from cloudtune.emulator.rules import ML_ROOT
 from cloudtune.emulator.service_error import JsonObject
 from cloudtune.emulator.shared_threads import SharedThreads
 
@@ -91,6 +92,8 @@ class LogShipper:
         self._shipped_bytes = 0
         self._last_output = time.monotonic()
         self._give_up = math.inf
+        self._names_ml_root = False
+        self._remarked = False
         self._done = threading.Event()
 
     def start(self, note: str | None) -> None:
@@ -99,13 +102,29 @@ class LogShipper:
             self._feed(f"{note}\n".encode())
         self._threads.watch(self._output, self._read)
 
-    def finish(self) -> None:
+    def finish(self, remark: str | None = None) -> None:
         """To be called when the job's processes have ended: ships what is left, then returns. Who still prints,
-        having got away, is listened to no longer than so."""
+        having got away, is listened to no longer than so.
+
+        Args:
+            remark: The emulator's own last line, for a job whose output names ``/opt/ml``.
+        """
         self._give_up = time.monotonic() + _FINISH_TIMEOUT_S
         self._threads.call(self._end_when_quiet)
         if not self._done.wait(2 * _FINISH_TIMEOUT_S):
             _log.warning("the end of log %s is lost", self._stream)
+        elif remark is not None and self._names_ml_root and not self._remarked:
+            self._remarked = True
+            said = threading.Event()
+            self._threads.call(lambda: self._remark(remark, said))
+            said.wait(_FINISH_TIMEOUT_S)
+
+    def _remark(self, remark: str, said: threading.Event) -> None:
+        try:
+            self._line(remark.encode())
+            self._flush()
+        finally:
+            said.set()
 
     def _read(self) -> None:
         chunk = os.read(self._output, _READ_BYTES)
@@ -151,6 +170,7 @@ class LogShipper:
         text = line.decode(errors="replace").rstrip("\r")
         if not text:
             return  # the service takes no empty events
+        self._names_ml_root = self._names_ml_root or ML_ROOT in text
         self._metrics.scan(text)
         over = self._shipped_bytes > _MAX_LOG_BYTES
         self._shipped_bytes += len(line) + _EVENT_BYTES

@@ -58,3 +58,14 @@ def test_packages_that_pip_installed_for_the_user_are_found(
     environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "42\n"
+
+
+def test_a_job_that_looks_for_opt_ml_where_there_is_none_is_told_where_it_is() -> None:
+    with SageMakerEmulator(isolation="none") as aws:
+        rig = Rig(aws.endpoint_url, aws.role_arn)
+        assert rig.run("lost", "open('/opt/ml/no-such-folder/x')")["TrainingJobStatus"] == "Failed"
+        *_, error, remark = rig.all_logs("lost")
+        assert error.startswith("FileNotFoundError")
+        assert "SAGEMAKER_BASE_DIR" in remark
+        rig.run("other", "sys.exit('something else')")
+        assert rig.all_logs("other") == ["something else"]
