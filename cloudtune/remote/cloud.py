@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,6 +11,9 @@ from cloudtune.aws.session import AwsSession
 
 if TYPE_CHECKING:
     from cloudtune.emulator.daemon import EmulatorHandle
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -36,12 +40,15 @@ def connect(force_emulator: bool) -> Cloud:
 
 
 def session_for_reading() -> AwsSession:
-    """As :func:`connect`, but starts nothing: the emulator is used if it runs."""
+    """As :func:`connect`, but the emulator is used only if it runs, or keeps what it was told when it ran."""
     session = AwsSession()
     if not session.has_credentials():
-        from cloudtune.emulator.daemon import running_daemon
+        from cloudtune.emulator import daemon
 
-        handle = running_daemon()
+        handle = daemon.running_daemon()
+        if handle is None and daemon.state_path().exists():
+            _log.info("Starting the emulator, which keeps earlier rehearsals in %s.", daemon.state_path())
+            handle = daemon.ensure_running()
         if handle is not None:
             return _emulated(handle).session
     return session

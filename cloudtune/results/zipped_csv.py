@@ -28,7 +28,10 @@ _VERSION, _DEFLATED, _UTF8 = 20, 8, 0x800
 
 
 def _cell(value: Any) -> Any:
-    """What :mod:`csv` is to write: nothing for NaN, as pandas has it; floats by ``repr``, hence exact."""
+    """What :mod:`csv` is to write: nothing for NaN, as pandas has it; floats by ``repr``, hence exact. Python 3.10
+    writes no NUL, and many programs read none."""
+    if isinstance(value, str):
+        return value.replace("\0", "\\x00")
     return "" if isinstance(value, float) and math.isnan(value) else value
 
 

@@ -10,7 +10,7 @@ import pytest
 from launcher_helpers import ENTRY_POINT
 
 from cloudtune.emulator import SageMakerEmulator
-from cloudtune.emulator.daemon import running_daemon, stop_daemon
+from cloudtune.emulator.daemon import clear_state, running_daemon, stop_daemon
 from cloudtune.experiments import ExperimentResult, load_experiments
 from cloudtune.experiments.benchmark_definitions import real_benchmark_definitions
 from cloudtune.experiments.default_baselines import methods
@@ -70,7 +70,11 @@ def test_a_study_from_launch_to_picture(daemon: Path, capsys: pytest.CaptureFixt
     emulator = running_daemon()
     assert emulator is not None and len(emulator.jobs()) == 4
 
-    stop_daemon()  # and forgets its jobs; results stay
+    stop_daemon()  # what it keeps is found again, on the next day, say
+    again = load_experiments("demo", local_path=daemon / "elsewhere")
+    assert [e.num_reports for e in again] == [e.num_reports for e in found]
+
+    clear_state()  # it forgets its jobs; results stay
     assert launch("--experiment_tag", "demo", "--num_seeds", "2") == 0
     said = capsys.readouterr()
     assert "Already complete: 4 of 4 experiments." in said.err and "submitted" not in said.err

@@ -133,7 +133,7 @@ cells = st.one_of(st.floats(), st.integers(-(2**53), 2**53), st.booleans(), st.t
 
 
 @settings(max_examples=60, deadline=None)
-@example(rows=[{"a": "\r"}, {"b": "x\r\ny"}])
+@example(rows=[{"a": "\r"}, {"b": "x\r\ny"}, {"a": "\0"}])
 @given(rows=st.lists(st.dictionaries(st.sampled_from("abc"), cells), max_size=9))
 def test_any_report_is_written(rows: list[dict[str, object]], tmp_path_factory: pytest.TempPathFactory) -> None:
     builder = ResultsBuilder([started(0, x=1), *(reported(0, float(i), **row) for i, row in enumerate(rows))])

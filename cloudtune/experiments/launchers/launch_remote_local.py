@@ -289,8 +289,8 @@ class _Launcher:
             )
 
     def _to_be_run(self, cloud: Cloud) -> list[planning.PlannedExperiment]:
-        """All experiments; AWS knows jobs for ever. The emulator forgets them when it ends: what is complete here
-        needs none."""
+        """All experiments; AWS knows jobs for ever. What the emulator keeps may be removed: what is complete
+        here needs no job."""
         if cloud.emulator is None:
             return list(self._study.experiments)
         parent = experiments_root() / self._tag
@@ -332,7 +332,7 @@ def _dry_role(given: str | None) -> str:
 
 def _how_to_stop(cloud: Cloud) -> str:
     if cloud.emulator is not None:
-        return "cloudtune emulator stop (ends the emulator with all it keeps)."
+        return "cloudtune emulator --stop (ends the emulator and its jobs)."
     return "aws sagemaker stop-training-job --training-job-name NAME."
 
 
