@@ -40,6 +40,7 @@ class Roles:
 
     def __init__(self) -> None:
         self.strict = False
+        self._paths: dict[str, str] = {}  # by name, of roles that jobs were given and nobody has created
         self._lock = threading.Lock()
 
     @property
@@ -54,7 +55,7 @@ class Roles:
         """Creates the role if it is missing."""
         with self._lock:
             if self._find(name) is None:
-                trust, path = json.dumps(_TRUST), "/service-role/"
+                trust, path = json.dumps(_TRUST), self._paths.get(name, "/service-role/")
                 self._backend.create_role(name, trust, path, None, "Created by cloudtune's emulator", [], "3600")
                 self._backend.put_role_policy(name, "everything", json.dumps(_EVERYTHING))
 
@@ -72,6 +73,8 @@ class Roles:
             return
         role = self._find(match[3]) if match else None
         if role is None and not self.strict:
+            if match is not None:  # jobs look their role up by its name, and want the same ARN back
+                self._paths[match[3]] = arn.partition(":role")[2].removesuffix(match[3])
             return
         if role is None or not _trusts_sagemaker(role.assume_role_policy_document):
             raise invalid(

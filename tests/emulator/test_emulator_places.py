@@ -14,17 +14,20 @@ from cloudtune.emulator import SageMakerEmulator
 from cloudtune.emulator.job_environment import make_interpreter
 from cloudtune.emulator.ml_folder import JobFolder
 
-_IDENTITY = (
-    "import boto3\nidentity = boto3.client('sts').get_caller_identity()\n"
-    f"boto3.client('s3').put_object(Bucket={BUCKET!r}, Key='identity', Body=json.dumps(identity['Arn']).encode())"
-)
+_IDENTITY = f"""
+import boto3
+session = boto3.client('sts').get_caller_identity()['Arn']
+role = boto3.client('iam').get_role(RoleName=session.split('/')[-2])['Role']['Arn']
+boto3.client('s3').put_object(Bucket={BUCKET!r}, Key='identity', Body=json.dumps([session, role]).encode())
+"""
 
 
 def test_a_job_is_its_role(rig: Rig) -> None:
     role = "arn:aws:iam::123456789012:role/teams/vision/Trainer"
     job = rig.run("identity", _IDENTITY, RoleArn=role)
     assert job["TrainingJobStatus"] == "Completed", rig.all_logs("identity")
-    assert json.loads(rig.printed("identity")) == "arn:aws:sts::123456789012:assumed-role/Trainer/SageMaker"
+    session = "arn:aws:sts::123456789012:assumed-role/Trainer/SageMaker"
+    assert json.loads(rig.printed("identity")) == [session, role]
 
 
 def _message(rig: Rig, name: str) -> str:
