@@ -119,7 +119,8 @@ class Engine:
             for attempt in self._running.values():
                 attempt.abort()
             self._changed.notify_all()
-            self._changed.wait_for(lambda: not self._running, timeout=_CLOSE_TIMEOUT_S)
+            if not self._changed.wait_for(lambda: not self._running, timeout=_CLOSE_TIMEOUT_S):
+                _log.error("these jobs have not ended: %s", ", ".join(job.name for job in self._running))
         self._dispatcher.join(timeout=_CLOSE_TIMEOUT_S)
 
     def _dispatch(self) -> None:

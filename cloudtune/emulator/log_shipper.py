@@ -28,7 +28,9 @@ _MAX_BATCH_EVENTS = 10_000
 _MAX_LOG_BYTES = 512 << 20
 _EVENT_BYTES = 400
 _MATCH_TIMEOUT_S = 0.2
-_MATCH_TIMEOUTS = 3  # after which a pattern is given up: the thread that searches is everybody's
+# Seconds for the last hundred lines or so, after which a pattern is given up: who searches works for all jobs.
+_MOST_MATCH_S = 0.5
+_OLD_COUNTS = 0.99
 
 
 class MetricExtractor:
@@ -44,21 +46,23 @@ class MetricExtractor:
         self._patterns: list[tuple[str, Any]] = [
             (item["Name"], regex.compile(item["Regex"])) for item in definitions
         ]
-        self._timeouts: dict[str, int] = {}
+        self._spent_s: dict[str, float] = {}
         self._latest: dict[str, JsonObject] = {}
 
     def scan(self, line: str) -> None:
         for name, pattern in self._patterns:
-            if self._timeouts.get(name, 0) >= _MATCH_TIMEOUTS:
+            spent_s = self._spent_s.get(name, 0.0)
+            if spent_s >= _MOST_MATCH_S:
                 continue
+            began, least_s = time.thread_time(), 0.0
             try:
                 found = pattern.search(line, timeout=_MATCH_TIMEOUT_S)
                 value = float(found[1]) if found else math.nan
             except TimeoutError:
-                self._timeouts[name] = self._timeouts.get(name, 0) + 1
-                continue
+                least_s, value = _MATCH_TIMEOUT_S, math.nan
             except (IndexError, TypeError, ValueError):
-                continue
+                value = math.nan
+            self._spent_s[name] = _OLD_COUNTS * spent_s + max(least_s, time.thread_time() - began)
             if math.isfinite(value):
                 self._latest[name] = {"MetricName": name, "Value": value, "Timestamp": self._now()}
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,6 +19,7 @@ from moto.logs.models import logs_backends
 
 from cloudtune.emulator import SageMakerEmulator
 from cloudtune.emulator.delays import CALM, Delays, FamilyDelays
+from cloudtune.emulator.iam import decide
 from cloudtune.emulator.instances import Cluster
 from cloudtune.emulator.jobs import TrainingJob
 from cloudtune.emulator.keeper import kill_group
@@ -132,6 +134,35 @@ def test_who_prints_for_ever_is_not_listened_to(monkeypatch: pytest.MonkeyPatch)
         kill_group(endless.pid)
         endless.wait()
         threads.close()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "matches"),
+    [
+        ("s3:Get*", "s3:GetObject", True),
+        ("s3:Get?bject", "s3:GetObject", True),
+        ("arn:aws:s3:::[ab]/*", "arn:aws:s3:::[ab]/x\ny", True),
+        ("arn:aws:s3:::[ab]/*", "arn:aws:s3:::a/x", False),
+        ("*", "", True),
+        ("a.c", "abc", False),
+        ("*a" * 40 + "*b", "a" * 400, False),  # for ever, if it tried all ways
+    ],
+)
+def test_patterns_of_policies(pattern: str, text: str, matches: bool) -> None:
+    statement = {"Effect": "Allow", "Action": "*", "Resource": pattern}
+    assert decide([statement], "s3:GetObject", text) == ("allowed" if matches else "implicitDeny")
+
+
+def test_a_slow_pattern_is_given_up_and_others_go_on() -> None:
+    lines = 2000
+    metrics = MetricExtractor(
+        [{"Name": "slow", "Regex": r"(.*)(.*)(.*)(\d+)x"}, {"Name": "fast", "Regex": r"loss=(\d+)"}]
+    )
+    began = time.thread_time()
+    for number in range(lines):
+        metrics.scan("=" * 150 + f"loss={number}")
+    assert time.thread_time() - began < 10  # of minutes
+    assert [(item["MetricName"], item["Value"]) for item in metrics.final()] == [("fast", lines - 1)]
 
 
 def test_a_web_site_is_no_name_of_the_emulator() -> None:
