@@ -10,7 +10,6 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Any
 
 from moto.core.exceptions import JsonRESTError, ServiceException
@@ -179,11 +178,6 @@ class ObjectStore:
             buffer = on_error.enter_context(tempfile.TemporaryFile())
             yield buffer, buffer
             on_error.pop_all()
-
-    def put_file(self, bucket: str, key: str, file: Path) -> None:
-        """Uploads a file that nobody changes."""
-        with file.open("rb") as opened:
-            self.put_chunks(bucket, key, iter(lambda: opened.read(_CHUNK_BYTES), b""))
 
     def delete(self, bucket: str, key: str) -> None:
         self._bucket(bucket)
