@@ -16,9 +16,9 @@ from typing import TextIO
 from cloudtune import emulator as package
 from cloudtune.emulator import daemon
 from cloudtune.emulator.arguments import Action, chosen, parse
-from cloudtune.emulator.displays import Display, PlainLines, Silence, is_terminal, terminal_display, watch
 from cloudtune.emulator.faults.killing import restart_process
-from cloudtune.emulator.state_folder import size_bytes
+from cloudtune.emulator.screen.displays import Display, PlainLines, Silence, is_terminal, terminal_display, watch
+from cloudtune.emulator.state.state_folder import size_bytes
 from cloudtune.errors import CloudtuneError
 
 _NONE_THERE = 3

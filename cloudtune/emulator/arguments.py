@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from cloudtune._compat import StrEnum
-from cloudtune.emulator.isolation import CHOICES
+from cloudtune.emulator.machine.isolation import CHOICES
 from cloudtune.errors import SpecError
 
 _DESCRIPTION = """\

@@ -21,12 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode
 
-from cloudtune.emulator import state_folder
 from cloudtune.emulator.client_environment import client_environment
 from cloudtune.emulator.faults import InterruptRule, Scenario, load_scenario
-from cloudtune.emulator.processes import readable
+from cloudtune.emulator.machine.processes import readable
 from cloudtune.emulator.service_error import JsonObject
 from cloudtune.emulator.settings import ACCOUNT_ID, DEFAULT_REGION, DEFAULT_ROLE, default_parallel_jobs
+from cloudtune.emulator.state import state_folder
 from cloudtune.errors import CloudtuneError, InvalidRequest, MissingExtra, SpecError, Unreachable
 from cloudtune.paths import experiments_root, write_atomic
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 
-from cloudtune.emulator.attempt import Attempt, Site
 from cloudtune.emulator.faults import InterruptRule
-from cloudtune.emulator.fleet import Fleet
-from cloudtune.emulator.job_states import INTERNAL_ERROR, Phase
-from cloudtune.emulator.job_table import JobTable
-from cloudtune.emulator.jobs import JobStatus, TrainingJob
-from cloudtune.emulator.launch import Provider
-from cloudtune.emulator.quotas import Quotas
+from cloudtune.emulator.fleet.fleet import Fleet
+from cloudtune.emulator.fleet.job_states import INTERNAL_ERROR, Phase
+from cloudtune.emulator.fleet.job_table import JobTable
+from cloudtune.emulator.fleet.jobs import JobStatus, TrainingJob
+from cloudtune.emulator.fleet.launch import Provider
+from cloudtune.emulator.fleet.quotas import Quotas
+from cloudtune.emulator.machine.attempt import Attempt, Site
 from cloudtune.emulator.service_error import JsonObject, invalid
 
 _log = logging.getLogger(__name__)

@@ -16,10 +16,10 @@ from moto.core.exceptions import JsonRESTError, ServiceException
 from moto.logs.models import logs_backends
 from moto.s3.models import FakeKey, s3_backends
 
-from cloudtune.emulator import moto_state
-from cloudtune.emulator.log_state import LogState
-from cloudtune.emulator.s3_state import NotKept, S3State, StoredContent
 from cloudtune.emulator.service_error import JsonObject, invalid
+from cloudtune.emulator.state import moto_state
+from cloudtune.emulator.state.log_state import LogState
+from cloudtune.emulator.state.s3_state import NotKept, S3State, StoredContent
 
 _URI = re.compile(r"(?:s3|https)://([^/]+)/?(.*)", re.DOTALL)
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"

@@ -16,41 +16,41 @@ from moto.core.model_instances import reset_model_data
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import BaseWSGIServer
 
-from cloudtune.emulator.account_rules import Account
-from cloudtune.emulator.admin import Admin
 from cloudtune.emulator.audit import AuditLog
-from cloudtune.emulator.call_audit import CallAudit
 from cloudtune.emulator.client_environment import client_environment
-from cloudtune.emulator.control_plane import ControlPlane
-from cloudtune.emulator.delays import Delays
+from cloudtune.emulator.control.account_rules import Account
+from cloudtune.emulator.control.control_plane import ControlPlane
+from cloudtune.emulator.control.iam import Roles
+from cloudtune.emulator.control.pricing import Pricing
+from cloudtune.emulator.control.service_quotas import ServiceQuotas
 from cloudtune.emulator.engine import Engine
 from cloudtune.emulator.faults import Faults, InterruptRule, Scenario, load_scenario
 from cloudtune.emulator.faults.in_force import InForce
 from cloudtune.emulator.faults.killing import Killer, Restart, check_killable
 from cloudtune.emulator.faults.request_faults import RequestFaults
-from cloudtune.emulator.http_server import HOST, bind
-from cloudtune.emulator.https_proxy import Authority
-from cloudtune.emulator.iam import Roles
-from cloudtune.emulator.instance_shares import Shares
-from cloudtune.emulator.isolation import check_choice, choose
-from cloudtune.emulator.job_environment import ScriptFolder
-from cloudtune.emulator.job_states import Phase
-from cloudtune.emulator.job_table import JobTable
-from cloudtune.emulator.jobs import JobContext
-from cloudtune.emulator.kept_state import KeptState
-from cloudtune.emulator.live import Live
-from cloudtune.emulator.middleware import Middleware
+from cloudtune.emulator.fleet.delays import Delays
+from cloudtune.emulator.fleet.job_states import Phase
+from cloudtune.emulator.fleet.job_table import JobTable
+from cloudtune.emulator.fleet.jobs import JobContext
+from cloudtune.emulator.fleet.quotas import Quotas
+from cloudtune.emulator.machine.instance_shares import Shares
+from cloudtune.emulator.machine.isolation import check_choice, choose
+from cloudtune.emulator.machine.job_environment import ScriptFolder
+from cloudtune.emulator.machine.processes import Keeper
+from cloudtune.emulator.machine.shared_threads import SharedThreads
+from cloudtune.emulator.machine.site import Site
 from cloudtune.emulator.object_store import ObjectStore
-from cloudtune.emulator.pricing import Pricing
-from cloudtune.emulator.processes import Keeper
-from cloudtune.emulator.quotas import Quotas
+from cloudtune.emulator.screen.live import Live
 from cloudtune.emulator.service_clock import ServiceClock
 from cloudtune.emulator.service_error import JsonObject, ServiceError
-from cloudtune.emulator.service_quotas import ServiceQuotas
 from cloudtune.emulator.settings import ACCOUNT_ID, DEFAULT_REGION, DEFAULT_ROLE, Settings, default_parallel_jobs
-from cloudtune.emulator.shared_threads import SharedThreads
-from cloudtune.emulator.site import Site
-from cloudtune.emulator.state_folder import StateFolder
+from cloudtune.emulator.state.kept_state import KeptState
+from cloudtune.emulator.state.state_folder import StateFolder
+from cloudtune.emulator.web.admin import Admin
+from cloudtune.emulator.web.call_audit import CallAudit
+from cloudtune.emulator.web.http_server import HOST, bind
+from cloudtune.emulator.web.https_proxy import Authority
+from cloudtune.emulator.web.middleware import Middleware
 from cloudtune.errors import SpecError
 
 _log = logging.getLogger(__name__)
@@ -318,7 +318,7 @@ class SageMakerEmulator:
 
         Args:
             proxy: Also clients that insist on AWS's own addresses, like the SageMaker SDKs; see
-                :mod:`cloudtune.emulator.https_proxy`.
+                :mod:`cloudtune.emulator.web.https_proxy`.
         """
         return client_environment(self.endpoint_url, self._authority.bundle if proxy else None)
 
@@ -336,7 +336,7 @@ class SageMakerEmulator:
         }
 
     def live(self) -> JsonObject:
-        """What the live view shows; see :class:`cloudtune.emulator.live.Live`."""
+        """What the live view shows; see :class:`cloudtune.emulator.screen.live.Live`."""
         scenario = {"scenario": self._faults.scenario.name, "seed": self._faults.seed}
         return {**self.health(), **scenario, **self._live.picture()}
 

@@ -22,7 +22,7 @@ from botocore.config import Config
 from client_rig import Account
 
 from cloudtune.emulator import SageMakerEmulator
-from cloudtune.emulator.https_proxy import Authority, is_aws
+from cloudtune.emulator.web.https_proxy import Authority, is_aws
 
 STS = "sts.us-east-1.amazonaws.com"
 

@@ -8,13 +8,13 @@ from typing import Any
 from moto.core.base_backend import BackendDict
 from moto.s3.models import s3_backends
 
-from cloudtune.emulator.account_rules import Account
 from cloudtune.emulator.audit import AuditLog
-from cloudtune.emulator.control_plane import ControlPlane
+from cloudtune.emulator.control.account_rules import Account
+from cloudtune.emulator.control.control_plane import ControlPlane
+from cloudtune.emulator.control.iam import Roles
 from cloudtune.emulator.faults import Faults
-from cloudtune.emulator.iam import Roles
-from cloudtune.emulator.job_table import JobTable
-from cloudtune.emulator.jobs import JobContext, TrainingJob
+from cloudtune.emulator.fleet.job_table import JobTable
+from cloudtune.emulator.fleet.jobs import JobContext, TrainingJob
 from cloudtune.emulator.object_store import ObjectStore
 from cloudtune.emulator.service_clock import ServiceClock
 from cloudtune.emulator.service_error import ServiceError

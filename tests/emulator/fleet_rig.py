@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from cloudtune.emulator.audit import AuditLog
-from cloudtune.emulator.delays import CALM, Delays, DelayTable
 from cloudtune.emulator.faults import Faults, Scenario
 from cloudtune.emulator.faults.kinds import Fault
-from cloudtune.emulator.fleet import Fleet
-from cloudtune.emulator.job_states import Phase
-from cloudtune.emulator.job_table import JobTable
-from cloudtune.emulator.jobs import JobContext, TrainingJob
-from cloudtune.emulator.launch import Provider
-from cloudtune.emulator.quotas import Quotas
+from cloudtune.emulator.fleet.delays import CALM, Delays, DelayTable
+from cloudtune.emulator.fleet.fleet import Fleet
+from cloudtune.emulator.fleet.job_states import Phase
+from cloudtune.emulator.fleet.job_table import JobTable
+from cloudtune.emulator.fleet.jobs import JobContext, TrainingJob
+from cloudtune.emulator.fleet.launch import Provider
+from cloudtune.emulator.fleet.quotas import Quotas
 from cloudtune.emulator.service_clock import ServiceClock
 
 REGION = "us-east-1"

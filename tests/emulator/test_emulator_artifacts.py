@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from moto.core.base_backend import BackendDict
 from moto.s3.models import s3_backends
 
-from cloudtune.emulator.artifacts import upload_results
-from cloudtune.emulator.ml_folder import JobFolder
+from cloudtune.emulator.machine.artifacts import upload_results
+from cloudtune.emulator.machine.ml_folder import JobFolder
 from cloudtune.emulator.object_store import ObjectStore
 from cloudtune.emulator.settings import ACCOUNT_ID
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from moto.s3.models import s3_backends
 
 from cloudtune.emulator import SageMakerEmulator
-from cloudtune.emulator.channel_pipe import ChannelPipe
-from cloudtune.emulator.channels import Channel, Part, channel_parts
+from cloudtune.emulator.machine.channel_pipe import ChannelPipe
+from cloudtune.emulator.machine.channels import Channel, Part, channel_parts
 from cloudtune.emulator.object_store import ObjectStore, StoreFailed
 
 LISTS = """

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from moto.core.base_backend import BackendDict
 from moto.s3.models import s3_backends
 
-from cloudtune.emulator.channels import download, prefix_parts, safe_join
-from cloudtune.emulator.checkpoint_sync import CheckpointSync
+from cloudtune.emulator.machine.channels import download, prefix_parts, safe_join
+from cloudtune.emulator.machine.checkpoint_sync import CheckpointSync
+from cloudtune.emulator.machine.shared_threads import SharedThreads
 from cloudtune.emulator.object_store import ObjectStore, StoreFailed
 from cloudtune.emulator.settings import ACCOUNT_ID
-from cloudtune.emulator.shared_threads import SharedThreads
 
 
 @pytest.fixture
@@ -221,9 +221,9 @@ _AS_NOBODY = """
 import os, shutil, sys, tempfile
 from pathlib import Path
 from moto.s3.models import s3_backends
-from cloudtune.emulator.checkpoint_sync import CheckpointSync
+from cloudtune.emulator.machine.checkpoint_sync import CheckpointSync
 from cloudtune.emulator.object_store import ObjectStore
-from cloudtune.emulator.shared_threads import SharedThreads
+from cloudtune.emulator.machine.shared_threads import SharedThreads
 s3_backends["1"]["aws"].create_bucket("bucket", "us-east-1")
 store, threads = ObjectStore("1"), SharedThreads()
 for key in ("hidden/a", "hidden/deep/b", "seen"):
@@ -272,10 +272,10 @@ def test_a_large_file_is_not_held_in_memory(tmp_path: Path) -> None:
     script = f"""
 import pathlib, resource, sys
 from moto.s3.models import s3_backends
-from cloudtune.emulator.channels import download, prefix_parts
-from cloudtune.emulator.checkpoint_sync import CheckpointSync
+from cloudtune.emulator.machine.channels import download, prefix_parts
+from cloudtune.emulator.machine.checkpoint_sync import CheckpointSync
 from cloudtune.emulator.object_store import ObjectStore
-from cloudtune.emulator.shared_threads import SharedThreads
+from cloudtune.emulator.machine.shared_threads import SharedThreads
 s3_backends["1"]["aws"].create_bucket("bucket", "us-east-1")
 store, threads, folder = ObjectStore("1"), SharedThreads(), pathlib.Path({str(tmp_path)!r})
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -18,16 +18,16 @@ from fleet_rig import FleetRig
 from moto.logs.models import logs_backends
 
 from cloudtune.emulator import SageMakerEmulator
-from cloudtune.emulator.delays import CALM, Delays, FamilyDelays
-from cloudtune.emulator.iam import decide
-from cloudtune.emulator.instances import Cluster
-from cloudtune.emulator.jobs import TrainingJob
-from cloudtune.emulator.keeper import kill_group
-from cloudtune.emulator.log_shipper import LogShipper, MetricExtractor
+from cloudtune.emulator.control.iam import decide
+from cloudtune.emulator.fleet.delays import CALM, Delays, FamilyDelays
+from cloudtune.emulator.fleet.instances import Cluster
+from cloudtune.emulator.fleet.jobs import TrainingJob
+from cloudtune.emulator.machine.keeper import kill_group
+from cloudtune.emulator.machine.log_shipper import LogShipper, MetricExtractor
+from cloudtune.emulator.machine.processes import Container, Keeper
+from cloudtune.emulator.machine.shared_threads import SharedThreads
 from cloudtune.emulator.object_store import LogStore
-from cloudtune.emulator.processes import Container, Keeper
 from cloudtune.emulator.settings import ACCOUNT_ID
-from cloudtune.emulator.shared_threads import SharedThreads
 
 
 class BrokenDelays(Delays):
@@ -100,7 +100,7 @@ def test_the_number_of_an_ended_process_is_somebody_elses() -> None:
 
 
 def test_who_prints_for_ever_is_not_listened_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cloudtune.emulator.log_shipper._FINISH_TIMEOUT_S", 1.0)
+    monkeypatch.setattr("cloudtune.emulator.machine.log_shipper._FINISH_TIMEOUT_S", 1.0)
     reader, writer = os.pipe()
     endless = subprocess.Popen(
         [sys.executable, "-c", "import time\nwhile True: print('x', flush=True); time.sleep(0.01)"],

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudtune.emulator import SageMakerEmulator
-from cloudtune.emulator.delays import REALISTIC, Delays, FamilyDelays
-from cloudtune.emulator.job_states import Phase
+from cloudtune.emulator.fleet.delays import REALISTIC, Delays, FamilyDelays
+from cloudtune.emulator.fleet.job_states import Phase
 
 SLOW = (
     FamilyDelays(("ml.g",), start=(200.0, 200.0), stop=(30.0, 30.0)),

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from victim import JSON_TYPE, ROLE, Answer, Victim
 
-from cloudtune.emulator.validation import load_model
+from cloudtune.emulator.control.validation import load_model
 
 MODEL = load_model("sagemaker")
 OPERATIONS = [

@@ -16,7 +16,7 @@ import pytest
 from emulator_rig import BUCKET, LOG_GROUP
 from victim import ROLE, Victim
 
-from cloudtune.emulator import keeper
+from cloudtune.emulator.machine import keeper
 
 
 @pytest.fixture(scope="module", params=["auto", "none"])

@@ -15,7 +15,7 @@ from test_emulator_fuzz import CODES, HEADERS, MODEL, OPERATIONS, anything, asse
 from test_emulator_fuzz_wire import GARBAGE, assert_served, exchange, keys
 from victim import JSON_TYPE, ROLE, Victim
 
-from cloudtune.emulator.validation import load_model
+from cloudtune.emulator.control.validation import load_model
 
 # Every kind of fault that looks at requests; none of them strikes.
 SCENARIO = {

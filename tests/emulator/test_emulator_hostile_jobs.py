@@ -12,8 +12,8 @@ import pytest
 from emulator_rig import BUCKET, Rig, channel, eventually
 
 from cloudtune.emulator import SageMakerEmulator
-from cloudtune.emulator.job_files import entries, is_own, open_file
-from cloudtune.emulator.keeper import remove_tree
+from cloudtune.emulator.machine.job_files import entries, is_own, open_file
+from cloudtune.emulator.machine.keeper import remove_tree
 
 ISOLATIONS = ["auto", "none"]
 

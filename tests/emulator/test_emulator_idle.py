@@ -12,9 +12,9 @@ import pytest
 from emulator_rig import BUCKET, Rig, eventually
 
 from cloudtune.emulator import SageMakerEmulator
-from cloudtune.emulator.log_shipper import LogShipper, MetricExtractor
+from cloudtune.emulator.machine.log_shipper import LogShipper, MetricExtractor
+from cloudtune.emulator.machine.shared_threads import SharedThreads
 from cloudtune.emulator.object_store import LogStore
-from cloudtune.emulator.shared_threads import SharedThreads
 
 JOBS = 40
 

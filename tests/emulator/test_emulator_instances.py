@@ -11,8 +11,8 @@ import pytest
 from emulator_rig import BUCKET, Rig, channel, eventually
 
 from cloudtune.emulator import SageMakerEmulator
-from cloudtune.emulator.hosts import Addresses, hosts_of, resource_configuration
-from cloudtune.emulator.instances import preferences
+from cloudtune.emulator.fleet.instances import preferences
+from cloudtune.emulator.machine.hosts import Addresses, hosts_of, resource_configuration
 
 RESOURCES = {"InstanceType": "ml.m5.large", "VolumeSizeInGB": 1}
 GROUPS = [

@@ -15,8 +15,8 @@ import pytest
 from emulator_rig import Rig, channel, error_of, eventually
 
 from cloudtune.emulator import SageMakerEmulator
-from cloudtune.emulator.job_environment import relocated
-from cloudtune.emulator.keeper import MARK, marked_processes
+from cloudtune.emulator.machine.job_environment import relocated
+from cloudtune.emulator.machine.keeper import MARK, marked_processes
 from cloudtune.errors import SpecError
 
 

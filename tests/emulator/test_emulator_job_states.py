@@ -15,18 +15,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from moto.logs.models import logs_backends
 
-from cloudtune.emulator import log_shipper
 from cloudtune.emulator.audit import AuditLog
 from cloudtune.emulator.faults import Faults, InterruptRule, SpotAttempt
-from cloudtune.emulator.job_states import FOLLOWERS
-from cloudtune.emulator.job_table import JobTable
-from cloudtune.emulator.jobs import JobContext, JobStatus, Phase, TrainingJob
-from cloudtune.emulator.log_shipper import LogShipper, MetricExtractor
+from cloudtune.emulator.fleet.job_states import FOLLOWERS
+from cloudtune.emulator.fleet.job_table import JobTable
+from cloudtune.emulator.fleet.jobs import JobContext, JobStatus, Phase, TrainingJob
+from cloudtune.emulator.machine import log_shipper
+from cloudtune.emulator.machine.log_shipper import LogShipper, MetricExtractor
+from cloudtune.emulator.machine.shared_threads import SharedThreads
 from cloudtune.emulator.object_store import LOG_GROUP, LogStore
 from cloudtune.emulator.service_clock import ServiceClock
 from cloudtune.emulator.service_error import ServiceError
 from cloudtune.emulator.settings import ACCOUNT_ID
-from cloudtune.emulator.shared_threads import SharedThreads
 
 MODEL = ServiceModel(Loader().load_service_model("sagemaker", "service-2"), "sagemaker")
 REQUEST: dict[str, Any] = {"TrainingJobName": "job", "OutputDataConfig": {"S3OutputPath": "s3://bucket/x/"}}

@@ -11,10 +11,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from cloudtune.emulator.delays import FamilyDelays
 from cloudtune.emulator.faults.kinds import CapacityError
-from cloudtune.emulator.job_states import FOLLOWERS, INTERNAL_ERROR, JobStatus, Phase
-from cloudtune.emulator.jobs import TrainingJob
+from cloudtune.emulator.fleet.delays import FamilyDelays
+from cloudtune.emulator.fleet.job_states import FOLLOWERS, INTERNAL_ERROR, JobStatus, Phase
+from cloudtune.emulator.fleet.jobs import TrainingJob
 from cloudtune.emulator.service_error import ServiceError
 
 LIMIT = 4

@@ -9,11 +9,11 @@ from emulator_rig import Rig
 from fleet_rig import FleetRig, spot
 
 from cloudtune.emulator import InterruptRule, SageMakerEmulator
-from cloudtune.emulator.delays import FamilyDelays
 from cloudtune.emulator.faults import Scenario
 from cloudtune.emulator.faults.kinds import CapacityError, InternalError, Limits
-from cloudtune.emulator.job_states import JobStatus, Phase
-from cloudtune.emulator.jobs import TrainingJob
+from cloudtune.emulator.fleet.delays import FamilyDelays
+from cloudtune.emulator.fleet.job_states import JobStatus, Phase
+from cloudtune.emulator.fleet.jobs import TrainingJob
 
 SCALE = 50
 FOREVER = "while True: signal.pause()"

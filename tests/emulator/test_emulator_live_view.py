@@ -25,8 +25,8 @@ from rich.console import Console
 from rich.text import Text
 
 from cloudtune.emulator import EmulatorHandle, SageMakerEmulator
-from cloudtune.emulator.displays import PlainLines, printable
-from cloudtune.emulator.terminal_view import render
+from cloudtune.emulator.screen.displays import PlainLines, printable
+from cloudtune.emulator.screen.terminal_view import render
 
 LAST_LINE = "Ctrl-C ends it."
 LAST = b"Ctrl-C ends the emulator and all its jobs."

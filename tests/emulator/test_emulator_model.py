@@ -13,8 +13,8 @@ import pytest
 from botocore.model import ListShape, MapShape, Shape, StringShape, StructureShape
 from emulator_desk import Desk
 
+from cloudtune.emulator.control.validation import RequestValidator, load_model
 from cloudtune.emulator.service_error import ServiceError
-from cloudtune.emulator.validation import RequestValidator, load_model
 
 MODEL = load_model("sagemaker")
 VALIDATOR = RequestValidator(MODEL)

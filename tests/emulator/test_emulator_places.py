@@ -11,8 +11,8 @@ import pytest
 from emulator_rig import BUCKET, Rig, eventually
 
 from cloudtune.emulator import SageMakerEmulator
-from cloudtune.emulator.job_environment import make_interpreter
-from cloudtune.emulator.ml_folder import JobFolder
+from cloudtune.emulator.machine.job_environment import make_interpreter
+from cloudtune.emulator.machine.ml_folder import JobFolder
 
 _IDENTITY = f"""
 import boto3

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from cloudtune.emulator import SageMakerEmulator
 from cloudtune.emulator.faults.kinds import CapacityError
-from cloudtune.emulator.job_states import JobStatus, Phase
-from cloudtune.emulator.quotas import QuotaKind, Quotas
+from cloudtune.emulator.fleet.job_states import JobStatus, Phase
+from cloudtune.emulator.fleet.quotas import QuotaKind, Quotas
 from cloudtune.emulator.service_error import ServiceError
 from cloudtune.errors import SpecError
 

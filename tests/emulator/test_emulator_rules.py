@@ -9,7 +9,7 @@ import pytest
 from emulator_desk import REQUEST, ROLE, Desk, changed
 from moto.iam.models import iam_backends
 
-from cloudtune.emulator.job_states import Phase
+from cloudtune.emulator.fleet.job_states import Phase
 from cloudtune.emulator.service_error import ServiceError
 from cloudtune.emulator.settings import ACCOUNT_ID
 

@@ -10,7 +10,7 @@ from emulator_desk import REQUEST, Desk, Fixed, changed, fill
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloudtune.emulator.job_states import Phase
+from cloudtune.emulator.fleet.job_states import Phase
 
 TWO_CHANNELS = [
     {**REQUEST["InputDataConfig"][0], "ChannelName": "train"},

@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 from emulator_rig import BUCKET, LOG_GROUP, Rig, error_of
 
 from cloudtune.emulator import SageMakerEmulator
-from cloudtune.emulator.iam import decide
+from cloudtune.emulator.control.iam import decide
 from cloudtune.instance_info import instance_infos
 
 

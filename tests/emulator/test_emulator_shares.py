@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudtune.emulator import SageMakerEmulator
-from cloudtune.emulator.instance_shares import Machine, Share, Shares, confined
-from cloudtune.emulator.memory_groups import MemoryGroups, entering
+from cloudtune.emulator.machine.instance_shares import Machine, Share, Shares, confined
+from cloudtune.emulator.machine.memory_groups import MemoryGroups, entering
 from cloudtune.instance_info import instance_infos
 
 TYPES = sorted(info.name for info in instance_infos())

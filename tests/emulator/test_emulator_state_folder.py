@@ -13,12 +13,12 @@ import pytest
 
 from cloudtune.emulator import SageMakerEmulator, state_folder
 from cloudtune.emulator.service_clock import ServiceClock
-from cloudtune.emulator.state_folder import StateFolder
+from cloudtune.emulator.state.state_folder import StateFolder
 from cloudtune.errors import Conflict, SpecError
 
 HOLD = """
 import sys, pathlib
-from cloudtune.emulator.state_folder import StateFolder
+from cloudtune.emulator.state.state_folder import StateFolder
 folder = StateFolder(pathlib.Path(sys.argv[1]))
 print("held", flush=True)
 sys.stdin.read()

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudtune.emulator.audit import AuditLog
-from cloudtune.emulator.job_journal import FIELDS, JobJournal, goes_on
-from cloudtune.emulator.job_states import FOLLOWERS, INTERNAL_ERROR
-from cloudtune.emulator.job_table import JobTable
-from cloudtune.emulator.jobs import JobContext, Phase, TrainingJob
+from cloudtune.emulator.fleet.job_states import FOLLOWERS, INTERNAL_ERROR
+from cloudtune.emulator.fleet.job_table import JobTable
+from cloudtune.emulator.fleet.jobs import JobContext, Phase, TrainingJob
 from cloudtune.emulator.service_clock import ServiceClock
+from cloudtune.emulator.state.job_journal import FIELDS, JobJournal, goes_on
 
 FIXED = {"name", "arn", "region", "_context", "_lock"}
 

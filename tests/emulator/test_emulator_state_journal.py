@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloudtune.emulator import journal as module
-from cloudtune.emulator.journal import Journal
+from cloudtune.emulator.state import journal as module
+from cloudtune.emulator.state.journal import Journal
 from cloudtune.errors import StoreError
 
 texts = st.text(st.characters(), max_size=4)  # lone surrogates, line ends and all

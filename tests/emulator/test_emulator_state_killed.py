@@ -17,7 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from emulator_rig import BUCKET, Rig, error_of, eventually
 
 from cloudtune.emulator import EmulatorHandle, SageMakerEmulator
-from cloudtune.emulator.keeper import marked_processes
+from cloudtune.emulator.machine.keeper import marked_processes
 
 ROLE = SageMakerEmulator.role_arn
 LARGE = bytes(range(256)) * 100

@@ -10,7 +10,7 @@ from moto.iam.models import IAMBackend
 from moto.logs.models import LogsBackend
 from moto.s3.models import S3Backend
 
-from cloudtune.emulator import moto_roles, moto_state
+from cloudtune.emulator.state import moto_roles, moto_state
 
 DOCUMENT = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}'
 TRUST = (

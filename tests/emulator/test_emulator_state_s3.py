@@ -14,8 +14,8 @@ from moto.core.base_backend import BackendDict
 
 from cloudtune.emulator import SageMakerEmulator, moto_state
 from cloudtune.emulator.object_store import ObjectStore, StoreFailed
-from cloudtune.emulator.s3_state import S3State
 from cloudtune.emulator.settings import ACCOUNT_ID
+from cloudtune.emulator.state.s3_state import S3State
 
 LARGE = bytes(range(256)) * 256  # 64 KiB: a file of its own
 HUGE = b"0123456789abcdef" * (5 << 16)  # 5 MiB: more than engines hold in memory

@@ -18,7 +18,7 @@ from moto import mock_aws
 from test_emulator_rules import CREATE, EMULATOR_ONLY
 
 import cloudtune.emulator
-from cloudtune.emulator.job_states import FOLLOWERS, Phase
+from cloudtune.emulator.fleet.job_states import FOLLOWERS, Phase
 
 TESTS = Path(__file__).parent
 PAGE = TESTS.parents[1] / "docs" / "emulator.md"

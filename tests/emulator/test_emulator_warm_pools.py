@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudtune.emulator import SageMakerEmulator
-from cloudtune.emulator.delays import CALM, FamilyDelays
-from cloudtune.emulator.job_states import CAPACITY_ERROR, INTERNAL_ERROR, Phase
-from cloudtune.emulator.jobs import TrainingJob
+from cloudtune.emulator.fleet.delays import CALM, FamilyDelays
+from cloudtune.emulator.fleet.job_states import CAPACITY_ERROR, INTERNAL_ERROR, Phase
+from cloudtune.emulator.fleet.jobs import TrainingJob
 from cloudtune.emulator.service_error import ServiceError
 
 SLOW = (FamilyDelays(("ml.",), start=(100.0, 100.0)),)

@@ -20,7 +20,7 @@ import pytest
 from emulator_rig import Rig, eventually
 
 from cloudtune.emulator import SageMakerEmulator
-from cloudtune.emulator.keeper import marked_processes
+from cloudtune.emulator.machine.keeper import marked_processes
 
 ROLE = SageMakerEmulator.role_arn
 JSON_TYPE = "application/x-amz-json-1.1"

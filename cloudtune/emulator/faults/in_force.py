@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from cloudtune.emulator.delays import CALM, REALISTIC, Delays
 from cloudtune.emulator.faults.job_faults import Faults
 from cloudtune.emulator.faults.killing import Killer
 from cloudtune.emulator.faults.scenario import Scenario, load_scenario
-from cloudtune.emulator.quotas import Quotas
+from cloudtune.emulator.fleet.delays import CALM, REALISTIC, Delays
+from cloudtune.emulator.fleet.quotas import Quotas
 from cloudtune.emulator.service_error import JsonObject
 from cloudtune.errors import SpecError
 

@@ -1,0 +1,1 @@
+"""SageMaker's control plane, and what else clients ask on the way: requests checked and answered."""

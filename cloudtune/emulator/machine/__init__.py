@@ -1,0 +1,1 @@
+"""What a job runs in: files, processes, shares of this machine, logs, checkpoints."""

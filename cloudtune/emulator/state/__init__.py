@@ -1,0 +1,1 @@
+"""What an emulator keeps over restarts."""
