@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from cloudtune.emulator import SageMakerEmulator, state_folder
+from cloudtune.emulator import SageMakerEmulator
 from cloudtune.emulator.service_clock import ServiceClock
+from cloudtune.emulator.state import state_folder
 from cloudtune.emulator.state.state_folder import StateFolder
 from cloudtune.errors import Conflict, SpecError
 

@@ -12,9 +12,10 @@ import pytest
 from emulator_rig import BUCKET, LOG_GROUP, Rig, error_of
 from moto.core.base_backend import BackendDict
 
-from cloudtune.emulator import SageMakerEmulator, moto_state
+from cloudtune.emulator import SageMakerEmulator
 from cloudtune.emulator.object_store import ObjectStore, StoreFailed
 from cloudtune.emulator.settings import ACCOUNT_ID
+from cloudtune.emulator.state import moto_state
 from cloudtune.emulator.state.s3_state import S3State
 
 LARGE = bytes(range(256)) * 256  # 64 KiB: a file of its own
