@@ -89,8 +89,37 @@ def retry_name(name: str, run: int) -> str:
     return legal_name(name, MAX_NAME_LENGTH - len(suffix)) + suffix
 
 
-def trial_job_name(tuner: str, trial_id: int, attempt: int) -> str:
+def trial_label(trial_id: int, attempt: int, number: int = 0) -> str:
+    """What names one job of a trial within its experiment: ``3-1``, and ``3-1r2`` for the ``number``-th job, from 0,
+    that was created for one attempt (the first ones found no instance, for example)."""
+    return f"{trial_id}-{attempt}r{number}" if number else f"{trial_id}-{attempt}"
+
+
+_LABEL = re.compile(r"(\d+)-(\d+)(?:r(\d+))?")
+
+
+def parse_trial_label(label: str) -> tuple[int, int, int] | None:
+    """Trial, attempt and number of :func:`trial_label`; None for anything else."""
+    match = _LABEL.fullmatch(label)
+    return None if match is None else (int(match[1]), int(match[2]), int(match[3] or 0))
+
+
+#: Room for the label in a trial's job name: a million trials, a thousand attempts of up to a hundred jobs.
+_LABEL_LENGTH = 14
+
+
+def trial_job_suffix(tuner: str) -> str:
+    """What the names of all trial jobs of a tuner end with, hyphen included; a listing by it finds them."""
+    return f"-{legal_name(tuner, MAX_NAME_LENGTH - _LABEL_LENGTH - 1)}"
+
+
+def trial_job_name(tuner: str, trial_id: int, attempt: int, number: int = 0) -> str:
     """Name of the SageMaker job that runs one attempt of one trial. The trial comes first, so that names
     that share a tuner differ early and a listing by prefix is unique."""
-    head = f"{trial_id}-{attempt}-"
-    return head + legal_name(tuner, MAX_NAME_LENGTH - len(head))
+    return trial_label(trial_id, attempt, number) + trial_job_suffix(tuner)
+
+
+def parse_trial_job_name(tuner: str, name: str) -> tuple[int, int, int] | None:
+    """Trial, attempt and number of a job of ``tuner``; None if the job is not one of its trials."""
+    suffix = trial_job_suffix(tuner)
+    return parse_trial_label(name[: -len(suffix)]) if name.endswith(suffix) else None

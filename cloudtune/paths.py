@@ -9,6 +9,7 @@ In S3::
 
     s3://{bucket}/cloudtune/[{experiment_tag}/]{tuner_name}/state/...        written by the tuner
     s3://{bucket}/cloudtune/[{experiment_tag}/]{tuner_name}/checkpoints/...  synced by the platform
+    s3://{bucket}/cloudtune/[{experiment_tag}/]{tuner_name}/reports/...      written by jobs of trials
     s3://{bucket}/cloudtune/[{experiment_tag}/]{tuner_name}/logs/...         output of trials, on request
     s3://{bucket}/cloudtune/_code/{digest}.tar.gz                            shared by all jobs of a launch
 
@@ -214,6 +215,11 @@ class S3ExperimentPaths:
     def checkpoints(self) -> S3Uri:
         """What the platform syncs; one folder a trial."""
         return self.root / "checkpoints"
+
+    @property
+    def reports(self) -> S3Uri:
+        """What jobs of trials report; one folder a job, see :mod:`cloudtune.report_stream`."""
+        return self.root / "reports"
 
     @property
     def logs(self) -> S3Uri:
