@@ -13,7 +13,10 @@ from typing import Protocol
 
 from cloudtune._compat import StrEnum
 from cloudtune.aws.job_status import JobStatus
+from cloudtune.experiment.ports import ExperimentStore
 from cloudtune.job_spec import TrainingJobSpec
+from cloudtune.paths import ExperimentPaths, S3ExperimentPaths, S3Uri
+from cloudtune.sagemaker_backend.template import TrialTemplate
 
 
 class Usage(StrEnum):
@@ -112,3 +115,44 @@ class TrialFiles(Protocol):
     def delete_checkpoints(self, trial_ids: Sequence[int]) -> None:
         """Removes all that these trials have stored; nothing there is no error."""
         ...
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds between two looks at the reports, and at the jobs."""
+
+    reports_s: float
+    jobs_s: float
+
+
+class Cloud(Protocol):
+    """Where jobs run."""
+
+    @property
+    def jobs(self) -> TrialJobs: ...
+
+    @property
+    def pace(self) -> Pace: ...
+
+    def files(self, where: S3ExperimentPaths) -> TrialFiles: ...
+
+    def where(self, tuner_name: str) -> S3ExperimentPaths:
+        """The experiment's place."""
+        ...
+
+    def prepare(self, template: TrialTemplate, where: S3ExperimentPaths) -> Prepared:
+        """Finds what the template leaves open, and brings the code to where jobs can read it."""
+        ...
+
+    def make_store(self, paths: ExperimentPaths, where: S3ExperimentPaths) -> ExperimentStore:
+        """Keeps the journal."""
+        ...
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What every job of a session has in common."""
+
+    template: TrialTemplate
+    code: S3Uri
+    region: str
