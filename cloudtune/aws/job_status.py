@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from cloudtune._compat import StrEnum
@@ -46,10 +46,26 @@ class JobStatus:
     ended: float | None = None
     #: Seconds that are paid for, per instance; known when the job has ended.
     billable_s: int | None = None
+    last_modified: float | None = None
+    #: ``Available``, ``InUse``, ``Reused`` or ``Terminated``; empty if the job keeps no instances warm.
+    warm_pool_status: str = ""
+    #: Seconds that the warm pool is paid for on top of ``billable_s``; known when the pool has ended.
+    retained_billable_s: int | None = None
+    # What follows is told by Describe alone.
+    #: Seconds of training, per instance; of a spot job more than are billed.
+    training_s: int | None = None
+    instance_type: str = ""
+    instance_count: int | None = None
+    spot: bool | None = None
+    max_run_s: int | None = None
+    hyperparameters: Mapping[str, str] = field(default_factory=dict, hash=False)
+    environment: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @classmethod
     def of(cls, answer: Mapping[str, Any]) -> JobStatus:
         """From an answer of Describe, or from a summary of List (which lacks some of it)."""
+        resources = answer.get("ResourceConfig", {})
+        warm_pool = answer.get("WarmPoolStatus", {})
         return cls(
             name=str(answer["TrainingJobName"]),
             arn=str(answer["TrainingJobArn"]),
@@ -60,6 +76,18 @@ class JobStatus:
             started=_seconds(answer.get("TrainingStartTime")),
             ended=_seconds(answer.get("TrainingEndTime")),
             billable_s=answer.get("BillableTimeInSeconds"),
+            last_modified=_seconds(answer.get("LastModifiedTime")),
+            warm_pool_status=str(warm_pool.get("Status", "")),
+            retained_billable_s=warm_pool.get("ResourceRetainedBillableTimeInSeconds"),
+            training_s=answer.get("TrainingTimeInSeconds"),
+            # With a list of preferences, the service has chosen one of them.
+            instance_type=str(resources.get("SelectedInstanceType") or resources.get("InstanceType", "")),
+            instance_count=resources.get("SelectedInstanceCount") or resources.get("InstanceCount"),
+            # Of a job that is not spot, Describe may leave the member out.
+            spot=bool(answer.get("EnableManagedSpotTraining")) if resources else None,
+            max_run_s=answer.get("StoppingCondition", {}).get("MaxRuntimeInSeconds"),
+            hyperparameters=dict(answer.get("HyperParameters", {})),
+            environment=dict(answer.get("Environment", {})),
         )
 
 
