@@ -7,18 +7,21 @@ The same facts in the same order lead to the same plans, whether they have just 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from cloudtune.errors import ReplayDiverged, SpecError
 from cloudtune.experiment import events as ev
-from cloudtune.experiment.ports import AttemptEnded, Fact, ReportSeen
+from cloudtune.experiment.ports import AttemptEnded, CostSeen, Fact, ReportSeen
 from cloudtune.experiment.state import ExperimentState, TrialState
 from cloudtune.optimizer.scheduler import Scheduler, SchedulerDecision
 from cloudtune.trial import Outcome
 
 #: Interruptions in a row without a single new report after which a trial counts as failed.
 MAX_FRUITLESS_ATTEMPTS = 3
+#: A change of an estimate is recorded if it is this large, in US dollars and as a part of what is known: the
+#: number of records grows with the logarithm of the cost.
+_CENT, _COST_SHARE = 0.01, 0.01
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,8 @@ class ExperimentCore:
     def interpret(self, fact: Fact, moment: Moment) -> ev.Event | None:
         """The event that ``fact`` amounts to, None if it is known already. Asks the scheduler for its decision
         on a report, so the event must be applied next."""
+        if isinstance(fact, CostSeen):
+            return self._interpret_cost(fact, moment)
         state = self.state.trials[fact.trial_id]
         if state.trial.attempt != fact.attempt or not state.status.is_running:
             return None
@@ -121,6 +126,19 @@ class ExperimentCore:
         # It went on reporting until the stop reached it: recorded, but decided already.
         return SchedulerDecision.PAUSE if state.wanted is Outcome.paused else SchedulerDecision.STOP
 
+    def _interpret_cost(self, fact: CostSeen, moment: Moment) -> ev.CostMeasured | None:
+        known = self.state.costs.get(fact.source)
+        event = ev.CostMeasured(
+            moment.time, moment.elapsed_s, fact.source, fact.usd, fact.billed_s, fact.final, fact.trial_id
+        )
+        if fact.final:
+            when = {"time": event.time, "elapsed_s": event.elapsed_s}
+            return None if known is not None and replace(known, **when) == event else event
+        if known is not None and known.final:
+            return None  # an estimate that comes late
+        before = known.usd if known is not None else 0.0
+        return event if abs(fact.usd - before) >= max(_CENT, _COST_SHARE * before) else None
+
     def _interpret_end(self, fact: AttemptEnded, state: TrialState, moment: Moment) -> ev.TrialEnded:
         outcome, reason = fact.outcome, fact.reason
         if state.wanted is Outcome.interrupted and self._ends_by_itself(state):
@@ -134,7 +152,8 @@ class ExperimentCore:
         elif state.wanted is not None and outcome in (Outcome.interrupted, Outcome.stopped):
             outcome = state.wanted  # it had got as far as it was to get
         elif outcome is Outcome.stopped:
-            outcome, reason = Outcome.interrupted, reason or "stopped by somebody else"
+            reason = reason or "stopped by somebody else"
+            outcome = Outcome.stopped if fact.by_other else Outcome.interrupted
         elif outcome is Outcome.completed and state.trial.num_reports == 0:
             outcome = Outcome.failed
             reason = (
@@ -153,7 +172,8 @@ class ExperimentCore:
         """Takes into account an event of :meth:`interpret` or :meth:`plan`."""
         self.state.apply(event)
         self.status.observe(event)
-        self._asked_in_vain = False
+        if not isinstance(event, ev.CostMeasured):  # which no scheduler knows of
+            self._asked_in_vain = False
         if isinstance(event, ev.TrialStarted):
             state = self.state.trials[event.trial_id]
             self.scheduler.on_start(state.trial)

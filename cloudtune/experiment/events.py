@@ -93,6 +93,23 @@ class TrialEnded(Event):
 
 
 @dataclass(frozen=True)
+class CostMeasured(Event):
+    """What something has cost so far; replaces what was recorded of the same source before."""
+
+    kind: ClassVar[str] = "cost_measured"
+
+    #: What is paid for: a job's name, ``warm pool of NAME``, the tuner's own instance.
+    source: str
+    #: US dollars, and seconds that are billed, per instance.
+    usd: float
+    billed_s: float
+    #: As billed; otherwise an estimate while it runs.
+    final: bool
+    #: The trial it was for; None: all of them.
+    trial_id: int | None = None
+
+
+@dataclass(frozen=True)
 class TimePassed(Event):
     """Nothing happened for a while; elapsed time is a fact, too."""
 
@@ -127,6 +144,7 @@ EVENTS: dict[str, type[Event]] = {
         TrialReported,
         StopRequested,
         TrialEnded,
+        CostMeasured,
         TimePassed,
         TuningStopped,
         ExperimentEnded,

@@ -35,7 +35,8 @@ class AttemptEnded:
     """A backend has found that an attempt is over.
 
     ``outcome`` is what the backend can know: ``completed``, ``failed``, ``stopped`` (it was asked to stop it) or
-    ``interrupted``. ``reason`` is for people (for a failure: the end of its error output).
+    ``interrupted``. ``reason`` is for people (for a failure: the end of its error output). ``by_other``: it was
+    stopped by somebody else than the tuner, who meant this trial, and it is over.
     """
 
     trial_id: int
@@ -43,9 +44,24 @@ class AttemptEnded:
     outcome: Outcome
     reason: str = ""
     exit_code: int | None = None
+    by_other: bool = False
 
 
-Fact: TypeAlias = "ReportSeen | AttemptEnded"
+@dataclass(frozen=True)
+class CostSeen:
+    """A backend has found what something has cost so far; meanings as in
+    :class:`~cloudtune.experiment.events.CostMeasured`. May come for trials that have ended, and as often as one
+    likes: what is known, and changes of less than a cent, are not recorded. The final cost of an attempt should
+    come before its end: it is needed to decide what may be started next."""
+
+    source: str
+    usd: float
+    billed_s: float
+    final: bool
+    trial_id: int | None = None
+
+
+Fact: TypeAlias = "ReportSeen | AttemptEnded | CostSeen"
 
 
 @dataclass(frozen=True)
@@ -134,12 +150,31 @@ class SupportsAcknowledge(Protocol):
 
 
 @runtime_checkable
+class SupportsRetire(Protocol):
+    """A backend that keeps what it knows of an attempt until its end is safe."""
+
+    def retire(self, trial_id: int, attempt: int) -> None:
+        """The end of this attempt is recorded durably: what was kept to find it again may go. Called once at most,
+        and perhaps never."""
+        ...
+
+
+@runtime_checkable
 class HasOutput(Protocol):
     """A backend that knows what trials printed."""
 
     def stdout(self, trial_id: int) -> list[str]: ...
 
     def stderr(self, trial_id: int) -> list[str]: ...
+
+
+@runtime_checkable
+class HasCost(Protocol):
+    """A backend that spends money."""
+
+    def highest_cost(self, n_workers: int, stop_criterion: object) -> str | None:
+        """What tuning can cost at most, for people; None if nothing can be said. Asked before anything starts."""
+        ...
 
 
 class ExperimentStore(Protocol):
@@ -168,3 +203,18 @@ class ExperimentStore(Protocol):
     def close(self) -> None:
         """Lets go of the experiment."""
         ...
+
+
+@runtime_checkable
+class SupportsTakeover(Protocol):
+    """A store that may be taken from a holder who shows no sign of life."""
+
+    #: Set before :meth:`ExperimentStore.open`.
+    takeover: bool
+
+
+@runtime_checkable
+class ProvidesStore(Protocol):
+    """A backend whose experiments are kept elsewhere than in files of this machine alone."""
+
+    def make_store(self, paths: ExperimentPaths) -> ExperimentStore: ...

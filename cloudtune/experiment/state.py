@@ -71,6 +71,8 @@ class ExperimentState:
     num_failed: int = 0
     num_stopping: int = 0
     elapsed_s: float = 0.0
+    #: The newest of each source.
+    costs: dict[str, ev.CostMeasured] = field(default_factory=dict)
     stopped: ev.TuningStopped | None = None
     ended: ev.ExperimentEnded | None = None
 
@@ -167,6 +169,9 @@ class ExperimentState:
         elif outcome is Outcome.failed:
             self.num_failed += 1
 
+    def _cost_measured(self, event: ev.CostMeasured) -> None:
+        self.costs[event.source] = event
+
     def _tuning_stopped(self, event: ev.TuningStopped) -> None:
         self.stopped = event
 
@@ -192,6 +197,7 @@ _HANDLERS: dict[type[ev.Event], Any] = {
     ev.TrialReported: ExperimentState._trial_reported,
     ev.StopRequested: ExperimentState._stop_requested,
     ev.TrialEnded: ExperimentState._trial_ended,
+    ev.CostMeasured: ExperimentState._cost_measured,
     ev.TuningStopped: ExperimentState._tuning_stopped,
     ev.ExperimentEnded: ExperimentState._experiment_ended,
 }

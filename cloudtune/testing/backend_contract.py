@@ -76,6 +76,9 @@ class Watch:
             self._note(fact)
 
     def _note(self, fact: Fact) -> None:
+        if isinstance(fact, CostSeen):
+            _require(fact.usd >= 0 and fact.billed_s >= 0, f"{fact} is negative")
+            return
         key = AttemptKey(fact.trial_id, fact.attempt)
         _require(key in self.seen, f"{fact} was not asked for")
         if isinstance(fact, ReportSeen):

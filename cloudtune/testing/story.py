@@ -29,11 +29,11 @@ class Story:
     breaches: list[str] = field(default_factory=list)
 
     def facts(self) -> list[dict[str, Any]]:
-        """The journal without times, sessions and the mere passing of time."""
+        """The journal without times, sessions, the mere passing of time, and cost, which depends on it."""
         return [
             {"kind": event.kind, **{f.name: getattr(event, f.name) for f in fields(event) if f.name not in _TIMES}}
             for event in self.events
-            if not isinstance(event, ev.SessionStarted | ev.TimePassed)
+            if not isinstance(event, ev.SessionStarted | ev.TimePassed | ev.CostMeasured)
         ]
 
 
