@@ -55,13 +55,13 @@ def resolve(words: Sequence[str]) -> list[str]:
         _check_program(words[0])
         for word in words[1:]:
             if word.endswith(_PYTHON) and not word.startswith("-"):
-                _check_file(Path(word))
+                check_file(Path(word))
         return list(words)
     script = Path(words[0]).expanduser().absolute()
     if script.suffix != _PYTHON and len(Path(words[0]).parts) == 1 and not script.exists():
         _check_program(words[0])
         return list(words)
-    _check_file(script)
+    check_file(script)
     if script.suffix == _PYTHON:
         return [sys.executable, str(script)]
     if not os.access(script, os.X_OK):
@@ -80,7 +80,8 @@ def _check_program(program: str) -> None:
         )
 
 
-def _check_file(path: Path) -> None:
+def check_file(path: Path) -> None:
+    """Raises SpecError unless ``path`` is a file; names what is there instead."""
     if path.is_file():
         return
     if path.is_dir():

@@ -1,0 +1,39 @@
+"""What travels with trials: this package, the script's folder, packages it needs, merged requirements."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cloudtune.aws.code_archive import CodeArchive, build_archive, import_name
+from cloudtune.aws.requirements import RequirementsText, merge_requirements
+from cloudtune.remote import job_layout as layout
+from cloudtune.remote import trial_layout
+from cloudtune.remote.tuning_job import package_folder
+from cloudtune.sagemaker_backend.template import TrialTemplate
+
+#: What the supervisor of a trial needs besides the standard library.
+SUPERVISOR_REQUIREMENTS = "boto3>=1.34"
+
+
+def build_trial_archive(template: TrialTemplate) -> CodeArchive:
+    """Everything that the job of a trial needs; the same for all of them.
+
+    Raises:
+        SpecError: Something is missing, too large, or contradicts itself.
+    """
+    own = RequirementsText("cloudtune", SUPERVISOR_REQUIREMENTS)
+    return build_archive(
+        [
+            (package_folder(), "cloudtune"),
+            (template.source_dir, trial_layout.SCRIPT_FOLDER),
+            (merge_requirements([own, *_requirement_files(template)]).encode(), layout.REQUIREMENTS),
+            *((path, import_name(path)) for path in template.dependencies),
+        ]
+    )
+
+
+def _requirement_files(template: TrialTemplate) -> list[Path]:
+    if template.requirements is not None:
+        return [template.source_dir / name for name in template.requirements]
+    folders = dict.fromkeys([template.source_dir, *template.dependencies])
+    return [file for folder in folders if folder.is_dir() for file in sorted(folder.glob("requirements*.txt"))]
