@@ -15,7 +15,7 @@ class JobEnd(StrEnum):
     max_wait = "max_wait"  #: a spot job has found no instance for long enough
     user_code = "user_code"  #: the script has failed
     bad_request = (
-        "bad_request"  #: something that it needs is missing or forbidden; another job would fare no better
+        "bad_request"  #: something that it needs is missing, or forbidden to it: another job fares no better
     )
     capacity = "capacity"  #: there was no instance of the type: later, or with another type
     internal = "internal"  #: the service's own error; another job may well do

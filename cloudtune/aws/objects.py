@@ -7,15 +7,18 @@ import builtins
 import hashlib
 import logging
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from cloudtune.aws.errors import aws_call
 from cloudtune.aws.mirror import FolderIndex, target_in
+from cloudtune.aws.multipart import copy_in_parts, put_in_parts
 from cloudtune.aws.retry import Retry, Wait
 from cloudtune.aws.session import AwsSession
 from cloudtune.aws.snapshot import copy_snapshot, read_snapshot, size_of
@@ -35,15 +38,19 @@ from cloudtune.paths import S3Uri, atomic_path
 _CHUNK = 1 << 20
 # Above this, an upload goes in parts. S3 takes up to 5 GB in one request.
 MULTIPART_FROM = 64 << 20
-_PART = 16 << 20
+# The same for copies, which S3 makes by itself.
+COPY_IN_PARTS_FROM = 1 << 30
 # https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html
 _DELETE_BATCH = 1000
-_PART_CHECKSUMS = ("ChecksumCRC32", "ChecksumCRC32C", "ChecksumCRC64NVME")
 _log = logging.getLogger(__name__)
 
 
 class TornAnswer(Unreachable):
     """What arrived is not what was sent."""
+
+
+class ObjectChanged(AwsError):
+    """An object is no longer what the request said that it was: look again."""
 
 
 # botocore retries requests for a few seconds, and the reading of an answer's body not at all. Listings and heads
@@ -66,12 +73,22 @@ class S3Object:
 
 
 class S3Objects:
-    """Reads and writes objects. Thread-safe. Everything raises AwsError; what may pass is retried before."""
+    """Reads and writes objects. Thread-safe. Everything raises AwsError; what may pass is retried before.
 
-    def __init__(self, session: AwsSession, clock: Clock | None = None) -> None:
+    Args:
+        waits: How long to go on after which class of error; none: all are raised at once.
+    """
+
+    def __init__(
+        self,
+        session: AwsSession,
+        clock: Clock | None = None,
+        *,
+        waits: Mapping[type[AwsError], Wait] = _WAITS,
+    ) -> None:
         self._session = session
         self._clock = clock or WallClock()
-        self._retry = Retry(self._clock, _WAITS)
+        self._retry = Retry(self._clock, dict(waits))
 
     # ---- reading
 
@@ -95,12 +112,19 @@ class S3Objects:
 
     def head(self, uri: S3Uri) -> S3Object | None:
         """What is known of one object; None if there is none (or no such bucket)."""
-        try:
-            with aws_call(f"look at {uri} (s3:GetObject)"):
-                answer = self._client.head_object(Bucket=uri.bucket, Key=uri.key)
-        except ResourceNotFound:
+        answer = self._head(uri)
+        if answer is None:
             return None
         return S3Object(uri, int(answer["ContentLength"]), _etag(answer), answer["LastModified"].timestamp())
+
+    def age_s(self, uri: S3Uri) -> float | None:
+        """Whole seconds since the object was written, by S3's clock; None if there is none."""
+        answer = self._head(uri)
+        if answer is None:
+            return None
+        written: datetime = answer["LastModified"]
+        now = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+        return max(0.0, (now - written).total_seconds())
 
     def exists(self, uri: S3Uri) -> bool:
         return self.head(uri) is not None
@@ -174,26 +198,42 @@ class S3Objects:
 
     # ---- writing
 
-    def put(self, uri: S3Uri, data: bytes, *, if_absent: bool = False) -> str:
+    def put(self, uri: S3Uri, data: bytes, *, if_absent: bool = False, if_match: str | None = None) -> str:
         """Writes the object and returns its etag; S3 has checked what arrived against our digest.
 
+        With a condition, S3 decides, so that one of several writers wins. An object that holds exactly ``data``
+        already counts as written: a first answer may have been lost.
+
         Args:
-            if_absent: Write only if there is no such object; decided by S3, so that one of several writers
-                wins. An object that holds exactly ``data`` already counts as written: a first answer may have
-                been lost.
+            if_absent: Write only if there is no such object.
+            if_match: Replace only the object that has this etag.
 
         Raises:
             AlreadyExists: With ``if_absent``, if the object exists.
+            ObjectChanged: With ``if_match``, if the object is another one, or gone.
         """
         digest = hashlib.md5(data, usedforsecurity=False)
         arguments: dict[str, Any] = {"IfNoneMatch": "*"} if if_absent else {}
+        if if_match is not None:
+            arguments["IfMatch"] = f'"{if_match}"'
         try:
             return self._retry.call(lambda: self._put(uri, data, digest.digest(), arguments))
-        except AlreadyExists:
-            etag = self._etag_if_it_holds(uri, data)
-            if etag is None:
-                raise
-            return etag
+        except (AlreadyExists, ResourceNotFound) as error:
+            etag = self._etag_if_it_holds(uri, data) if isinstance(error, AlreadyExists) else None
+            if etag is not None:
+                return etag
+            if if_match is not None and error.code != "NoSuchBucket":
+                raise ObjectChanged(error.message, error.hint, error.code) from error
+            raise
+
+    def copy(self, source: S3Object, target: S3Uri) -> None:
+        """Copies the object as it was listed, without fetching it.
+
+        Raises:
+            ResourceNotFound: If it is gone.
+            ObjectChanged: If it has been replaced since.
+        """
+        self._retry.call(lambda: self._copy(source, target))
 
     def upload(self, path: Path, uri: S3Uri) -> str:
         """Uploads the file as it was at one moment, never half of one version and half of another; returns
@@ -207,7 +247,11 @@ class S3Objects:
         with tempfile.TemporaryDirectory(prefix="cloudtune-upload-") as folder:
             copy = Path(folder) / "snapshot"
             copy_snapshot(path, copy, self._clock)
-            return self._put_in_parts(copy, uri)
+            etag = put_in_parts(self._client, self._retry, copy, uri)
+            found = self.head(uri)
+            if found is None or found.size != size_of(copy):
+                raise Unreachable(f"Cannot write {uri}: it has not arrived whole.")
+            return etag
 
     def delete(self, uris: Iterable[S3Uri]) -> int:
         """Deletes objects, a thousand per call; missing ones are no error. Returns how many were named."""
@@ -292,6 +336,26 @@ class S3Objects:
         if received != int(answer["ContentLength"]):
             raise TornAnswer(f"Cannot read {uri}: the answer broke off after {received} bytes.")
 
+    def _head(self, uri: S3Uri) -> dict[str, Any] | None:
+        try:
+            with aws_call(f"look at {uri} (s3:GetObject)"):
+                return dict(self._client.head_object(Bucket=uri.bucket, Key=uri.key))
+        except ResourceNotFound:
+            return None
+
+    def _copy(self, source: S3Object, target: S3Uri) -> None:
+        place = {"Bucket": source.uri.bucket, "Key": source.uri.key}
+        etag = f'"{source.etag}"'
+        try:
+            with aws_call(f"copy {source.uri} to {target} (s3:GetObject, s3:PutObject)"):
+                if source.size >= COPY_IN_PARTS_FROM:
+                    copy_in_parts(self._client, place, etag, target)
+                else:
+                    where = {"Bucket": target.bucket, "Key": target.key}
+                    self._client.copy_object(**where, CopySource=place, CopySourceIfMatch=etag)
+        except AlreadyExists as error:
+            raise ObjectChanged(error.message, "It has been replaced: list it again.", error.code) from error
+
     def _etag_if_it_holds(self, uri: S3Uri, data: bytes) -> str | None:
         found = self.head(uri)
         try:
@@ -315,48 +379,6 @@ class S3Objects:
             raise TornAnswer(f"Cannot write {uri}: S3 holds something else than what was sent (etag {etag}).")
         return etag
 
-    def _put_in_parts(self, path: Path, uri: S3Uri) -> str:
-        where = {"Bucket": uri.bucket, "Key": uri.key}
-        operation = f"write {uri} in parts (s3:PutObject)"
-        with aws_call(operation):
-            upload_id = self._client.create_multipart_upload(**where)["UploadId"]
-        try:
-            parts: list[dict[str, Any]] = []
-            with path.open("rb") as file:
-                while data := file.read(_part_size(path)):
-                    parts.append(self._put_part({**where, "UploadId": upload_id}, len(parts) + 1, data, operation))
-            with aws_call(operation):
-                answer = self._client.complete_multipart_upload(
-                    **where, UploadId=upload_id, MultipartUpload={"Parts": parts}
-                )
-        except BaseException:
-            # Parts that are left behind cost money without being visible.
-            self._abandon({**where, "UploadId": upload_id}, uri)
-            raise
-        found = self.head(uri)
-        if found is None or found.size != path.stat().st_size:
-            raise Unreachable(f"Cannot write {uri}: it has not arrived whole.")
-        return _etag(answer)
-
-    def _abandon(self, where: dict[str, str], uri: S3Uri) -> None:
-        """What made this necessary is what the caller has to hear, whatever comes of it."""
-        try:
-            with aws_call(f"abandon the parts of {uri} (s3:AbortMultipartUpload)"):
-                self._client.abort_multipart_upload(**where)
-        except AwsError as error:
-            _log.warning("%s Its parts are kept and paid for until a lifecycle rule removes them.", error.message)
-
-    def _put_part(self, where: dict[str, str], number: int, data: bytes, operation: str) -> dict[str, Any]:
-        md5 = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
-
-        def attempt() -> dict[str, Any]:
-            with aws_call(operation):
-                return dict(self._client.upload_part(**where, PartNumber=number, Body=data, ContentMD5=md5))
-
-        answer = self._retry.call(attempt)
-        checksums = {key: value for key, value in answer.items() if key in _PART_CHECKSUMS}
-        return {"PartNumber": number, "ETag": answer["ETag"], **checksums}
-
     def _delete_batch(self, bucket: str, keys: builtins.list[str]) -> None:
         with aws_call(f"delete {len(keys)} objects from bucket {bucket!r} (s3:DeleteObject)"):
             answer = self._client.delete_objects(
@@ -375,8 +397,3 @@ class S3Objects:
 
 def _etag(answer: dict[str, Any]) -> str:
     return str(answer["ETag"]).strip('"')
-
-
-def _part_size(path: Path) -> int:
-    """At most 10,000 parts are allowed."""
-    return max(_PART, -(-path.stat().st_size // 10_000))

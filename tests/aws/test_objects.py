@@ -15,6 +15,7 @@ from botocore.exceptions import EndpointConnectionError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cloudtune.aws import multipart
 from cloudtune.aws import objects as objects_module
 from cloudtune.aws.mirror import INDEX_FILENAME, is_safe_name
 from cloudtune.aws.objects import S3Objects, TornAnswer
@@ -219,7 +220,7 @@ def test_upload_small_and_in_parts(
     objects.upload(path, root / "small")
     assert objects.get(root / "small") == b"small"
     monkeypatch.setattr(objects_module, "MULTIPART_FROM", 1 << 20)
-    monkeypatch.setattr(objects_module, "_PART", 5 << 20)
+    monkeypatch.setattr(multipart, "_PART", 5 << 20)
     content = os.urandom(11 << 20)
     path.write_bytes(content)
     objects.upload(path, root / "large")
