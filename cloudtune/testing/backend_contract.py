@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from cloudtune.clock import Clock
-from cloudtune.experiment.ports import AttemptEnded, AttemptKey, Fact, ReportSeen, TrialBackend
+from cloudtune.experiment.ports import AttemptEnded, AttemptKey, CostSeen, Fact, ReportSeen, TrialBackend
 from cloudtune.trial import Config, Outcome, Trial
 
 
