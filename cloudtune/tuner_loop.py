@@ -24,6 +24,7 @@ from cloudtune.experiment.ports import (
     BackendContext,
     ExperimentStore,
     SupportsAcknowledge,
+    SupportsRetire,
     TrialBackend,
 )
 from cloudtune.optimizer.scheduler import HasRungLevels
@@ -100,6 +101,8 @@ class TunerLoop:
         self._base_s = 0.0
         #: (number of the event, trial, level) of reports that may not be durable yet.
         self._unacknowledged: deque[tuple[int, int, int]] = deque()
+        #: (number of the event, attempt) of ends that may not be durable yet.
+        self._unretired: deque[tuple[int, AttemptKey]] = deque()
         #: Highest level acknowledged of each trial.
         self._acknowledged: dict[int, int] = {}
         self._shutdown_reason: str | None = None
@@ -235,7 +238,8 @@ class TunerLoop:
                 self._perform(event, number)
             for observer in self._observers:
                 observer.on_events(events)
-        self._acknowledge_durable()
+        if self._unacknowledged or self._unretired:
+            self._tell_durable()
 
     def _perform(self, event: ev.Event, number: int) -> None:
         if isinstance(event, ev.TrialStarted):
@@ -250,16 +254,17 @@ class TunerLoop:
             level = self.core.state.level_of(event.metrics)
             if level > 0:
                 self._unacknowledged.append((number, event.trial_id, level))
-        elif isinstance(event, ev.TrialEnded) and self._delete_checkpoint is not None:
-            if self.core.state.trials[event.trial_id].status.is_final:
+        elif isinstance(event, ev.TrialEnded):
+            self._unretired.append((number, AttemptKey(event.trial_id, event.attempt)))
+            is_final = self.core.state.trials[event.trial_id].status.is_final
+            if is_final and self._delete_checkpoint is not None:
                 self._delete_checkpoint(event.trial_id)
         elif isinstance(event, ev.ExperimentEnded) and self._delete_checkpoint is not None:
             for trial_id in self.core.state.trials:
                 self._delete_checkpoint(trial_id)
 
-    def _acknowledge_durable(self) -> None:
-        if not self._unacknowledged:
-            return
+    def _tell_durable(self) -> None:
+        """Tells the backend which reports and ends are safe by now."""
         durable = self._store.durable()
         levels: dict[int, int] = {}
         while self._unacknowledged and self._unacknowledged[0][0] < durable:
@@ -267,6 +272,10 @@ class TunerLoop:
             levels[trial_id] = max(level, levels.get(trial_id, 0))
         for trial_id, level in levels.items():
             self._acknowledge(trial_id, level)
+        while self._unretired and self._unretired[0][0] < durable:
+            _, key = self._unretired.popleft()
+            if isinstance(self._backend, SupportsRetire):
+                self._backend.retire(key.trial_id, key.attempt)
 
     def _acknowledge(self, trial_id: int, level: int) -> None:
         if isinstance(self._backend, SupportsAcknowledge) and level >= self._acknowledged.get(trial_id, 0):

@@ -21,6 +21,7 @@ BACKEND_CALLS = (
     "wait",
     "close",
     "acknowledge",
+    "retire",
     "copy_checkpoint",
     "delete_checkpoint",
     "metadata",
@@ -100,16 +101,21 @@ class IntentChecker:
         self._started: set[tuple[int, int]] = set()
         self._stopped: set[tuple[int, int]] = set()
         self._reported: set[tuple[int, int]] = set()
+        self._ended: set[tuple[int, int]] = set()
 
     def check(self, name: str, args: tuple[Any, ...]) -> None:
         """Called before ``backend.name(*args)``."""
-        if name not in ("start", "stop", "acknowledge") or (name == "acknowledge" and args[1] == 0):
+        known = {
+            "start": self._started,
+            "stop": self._stopped,
+            "acknowledge": self._reported,
+            "retire": self._ended,
+        }
+        if name not in known or (name == "acknowledge" and args[1] == 0):
             return
         self._read_on()
-        if name == "start":
-            recorded = (args[0].trial_id, args[0].attempt) in self._started
-        else:
-            recorded = tuple(args) in (self._stopped if name == "stop" else self._reported)
+        what = (args[0].trial_id, args[0].attempt) if name == "start" else tuple(args)
+        recorded = what in known[name]
         if not recorded:
             self.breaches.append(f"{name}{args} was asked for and is not recorded")
 
@@ -122,6 +128,8 @@ class IntentChecker:
                 self._stopped.add((event.trial_id, event.attempt))
             elif isinstance(event, ev.TrialReported):
                 self._reported.add((event.trial_id, event.metrics[self._resource_attr]))
+            elif isinstance(event, ev.TrialEnded):
+                self._ended.add((event.trial_id, event.attempt))
 
 
 def crashing(

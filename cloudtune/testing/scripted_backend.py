@@ -63,6 +63,9 @@ class ScriptedBackend:
     def acknowledge(self, trial_id: int, level: int) -> None:
         self._world.acknowledge(trial_id, level)
 
+    def retire(self, trial_id: int, attempt: int) -> None:
+        self._world.retire(AttemptKey(trial_id, attempt))
+
     def copy_checkpoint(self, source_trial_id: int, target_trial_id: int) -> None:
         self._world.copy_checkpoint(source_trial_id, target_trial_id)
 

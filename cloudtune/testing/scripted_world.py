@@ -108,6 +108,8 @@ class ScriptedWorld:
     #: Highest level that earlier attempts of each trial have reported.
     _reached: dict[int, int] = field(default_factory=dict, init=False)
     _attempts: dict[AttemptKey, Attempt] = field(default_factory=dict, init=False)
+    #: Attempts that nobody will ask for again.
+    _retired: set[AttemptKey] = field(default_factory=set, init=False)
     _alive: dict[AttemptKey, Attempt] = field(default_factory=dict, init=False)
     _latest: dict[int, Attempt] = field(default_factory=dict, init=False)
     _checkpoints: dict[int, set[int]] = field(default_factory=dict, init=False)
@@ -122,6 +124,8 @@ class ScriptedWorld:
     def start(self, trial: Trial) -> bool:
         """Starts the attempt, unless it has been started before. Returns whether it did."""
         key = AttemptKey(trial.trial_id, trial.attempt)
+        if key in self._retired:
+            self.violations.append(f"{key} was started again after it was retired")
         known = self._attempts.get(key)
         if known is not None:
             if known.trial.config != trial.config:
@@ -147,7 +151,15 @@ class ScriptedWorld:
         return {**self.curve(config, level), self.resource_attr: level}
 
     def attempt(self, key: AttemptKey) -> Attempt | None:
-        return self._attempts.get(key)
+        """None if it was never started, or is retired."""
+        return None if key in self._retired else self._attempts.get(key)
+
+    def retire(self, key: AttemptKey) -> None:
+        """Nothing can be found out about the attempt any more."""
+        attempt = self._attempts.get(key)
+        if key in self._retired or (attempt is not None and not attempt.has_ended(self.clock.now())):
+            self.violations.append(f"{key} was retired twice, or while it runs")
+        self._retired.add(key)
 
     def levels_reported(self, launch: Launch) -> list[int]:
         """Levels that a process has reported until now (and that were not lost with its machine)."""

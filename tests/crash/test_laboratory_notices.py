@@ -125,6 +125,16 @@ class RecordsLate(TinyLoop):
                 self.perform(event)
 
 
+class RetiresTooSoon(TinyLoop):
+    """Lets what is kept of an attempt go before its end is recorded."""
+
+    def commit(self, events: list[ev.Event]) -> None:
+        for event in events:
+            if isinstance(event, ev.TrialEnded):
+                self.backend.retire(event.trial_id, event.attempt)
+        super().commit(events)
+
+
 class KeepsTheCursorToItself(TinyLoop):
     """Asks only for what it has not been given, and a new process starts counting at what is there."""
 
@@ -210,6 +220,7 @@ def test_the_tiny_loop_is_right(right: type[TinyLoop]) -> None:
         (NeverAsksAgain, "was started as attempt 1, not 0"),
         (ForgetsStops, "journal["),
         (RecordsLate, "acknowledge(0, 1) was asked for and is not recorded"),
+        (RetiresTooSoon, "retire(0, 0) was asked for and is not recorded"),
         (KeepsTheCursorToItself, "level 3 of trial 2, reported by attempt 1, is not recorded"),
         (StartsOver, "attempt 0 is running"),
         (SuggestsByMemory, "launches["),

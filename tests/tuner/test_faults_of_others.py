@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from simulated import SPACE, asha, kinds, simulated_tuner
+from simulated import SPACE, asha, kinds, random_search, simulated_tuner
 
 from cloudtune import StoppingCriterion, Tuner
 from cloudtune.backend import LocalBackend
@@ -127,6 +127,33 @@ class TestUselessReports:
         with caplog.at_level(logging.WARNING):
             Tuner(LocalBackend(str(script)), scheduler, criterion, 1).run()
         assert "Trial 0 has failed: exit code 1; ValueError: no such data set" in caplog.text
+
+
+class TestStoppedBySomebodyElse:
+    """Not by the tuner: a platform that ends processes, or a person who ended this one."""
+
+    def end(self, by_other: bool, reason: str = "", paused: bool = False) -> Any:
+        core = one_worker_core(asha(type="promotion") if paused else random_search())
+        do_plans(core)
+        if paused:
+            tell(core, ReportSeen(0, 0, 0, {"epoch": 1, "loss": 1.0}))
+        return tell(core, AttemptEnded(0, 0, Outcome.stopped, reason, by_other=by_other)), do_plans(core)
+
+    def test_a_person_meant_it(self) -> None:
+        ended, next_up = self.end(by_other=True)
+        assert (ended.outcome, ended.reason) == ("stopped", "stopped by somebody else")
+        assert [(e.trial_id, e.attempt) for e in next_up] == [(1, 0)]
+        ended, _ = self.end(by_other=True, reason="stopped on the console")
+        assert ended.reason == "stopped on the console"
+
+    def test_otherwise_it_is_resumed(self) -> None:
+        ended, next_up = self.end(by_other=False)
+        assert ended.outcome == "interrupted"
+        assert [(e.trial_id, e.attempt) for e in next_up] == [(0, 1)]
+
+    def test_one_that_had_got_as_far_as_it_was_to_get_is_paused(self) -> None:
+        ended, _ = self.end(by_other=True, paused=True)
+        assert ended.outcome == "paused"
 
 
 class Sessions(TunerCallback):
