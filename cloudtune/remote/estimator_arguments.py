@@ -27,8 +27,12 @@ _FIELDS = {
 IMAGE_ARGUMENTS = ("image_uri", "framework_version", "py_version")
 
 
-def resource_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of JobResources that ``given`` (without :data:`IMAGE_ARGUMENTS`) stand for.
+def resource_arguments(given: Mapping[str, Any], owner: str = "RemoteLauncher") -> dict[str, Any]:
+    """The arguments of JobResources, and fields of TrainingJobSpec, that ``given`` (without
+    :data:`IMAGE_ARGUMENTS`) stand for.
+
+    Args:
+        owner: Class that has them, for messages.
 
     Raises:
         SpecError: An argument is unknown, or its value is not of its kind; names the valid ones.
@@ -40,7 +44,7 @@ def resource_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
         if name not in _FIELDS:
             raise _unknown(name, value)
         if value is not None:
-            found[_FIELDS[name]] = _checked(name, value)
+            found[_FIELDS[name]] = _checked(f"{owner}({name}={value!r})", name, value)
     return found
 
 
@@ -56,24 +60,24 @@ def _unknown(name: str, value: Any) -> SpecError:
     return SpecError(f"RemoteLauncher has no argument {name!r}.", f"{meant}Valid are {', '.join(valid)}.")
 
 
-def _checked(name: str, value: Any) -> Any:
+def _checked(shown: str, name: str, value: Any) -> Any:
     check = _CHECKS.get(name)
-    return value if check is None else check(name, value)
+    return value if check is None else check(shown, value)
 
 
-def _number(name: str, value: Any) -> int:
+def _number(shown: str, value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
-        raise SpecError(f"RemoteLauncher({name}={value!r}) must be a positive whole number.")
+        raise SpecError(f"{shown} must be a positive whole number.")
     return value
 
 
-def _truth(name: str, value: Any) -> bool:
+def _truth(shown: str, value: Any) -> bool:
     if not isinstance(value, bool):
-        raise SpecError(f"RemoteLauncher({name}={value!r}) must be True or False.")
+        raise SpecError(f"{shown} must be True or False.")
     return value
 
 
-def _tags(name: str, value: Any) -> dict[str, str]:
+def _tags(shown: str, value: Any) -> dict[str, str]:
     """As a dictionary, or as the SDK has them: ``[{"Key": ..., "Value": ...}]``."""
     if isinstance(value, Mapping):
         return {str(key): str(text) for key, text in value.items()}
@@ -82,27 +86,27 @@ def _tags(name: str, value: Any) -> dict[str, str]:
         isinstance(pair, Mapping) and set(pair) == {"Key", "Value"} for pair in pairs
     ):
         raise SpecError(
-            f"RemoteLauncher({name}={value!r}) are no tags.",
+            f"{shown} are no tags.",
             'Write {"team": "vision"} or [{"Key": "team", "Value": "vision"}].',
         )
     return {str(pair["Key"]): str(pair["Value"]) for pair in pairs}
 
 
-def _environment(name: str, value: Any) -> dict[str, str]:
+def _environment(shown: str, value: Any) -> dict[str, str]:
     if not isinstance(value, Mapping) or not all(isinstance(text, str) for text in value.values()):
-        raise SpecError(f"RemoteLauncher({name}={value!r}) must map names to strings.")
+        raise SpecError(f"{shown} must map names to strings.")
     return dict(value)
 
 
-def _names(name: str, value: Any) -> tuple[str, ...]:
+def _names(shown: str, value: Any) -> tuple[str, ...]:
     if isinstance(value, str) or not isinstance(value, Sequence):
-        raise SpecError(f"RemoteLauncher({name}={value!r}) must be a list of strings.")
+        raise SpecError(f"{shown} must be a list of strings.")
     return tuple(value)
 
 
-def _uri(name: str, value: Any) -> str:
+def _uri(shown: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise SpecError(f"RemoteLauncher({name}={value!r}) is no S3 URI.", "Write it as s3://bucket/prefix.")
+        raise SpecError(f"{shown} is no S3 URI.", "Write it as s3://bucket/prefix.")
     return str(S3Uri.parse(value))
 
 

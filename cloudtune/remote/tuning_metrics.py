@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from cloudtune.config_space import Domain
 from cloudtune.optimizer.scheduler import Scheduler, SchedulerDecision
+from cloudtune.remote.console_metrics import console_metrics
 from cloudtune.report import Reporter
 from cloudtune.trial import Status, Trial
 from cloudtune.tuner import Tuner
@@ -19,10 +18,6 @@ VALUE = "best_metric_value"
 TRIAL = "best_trial_id"
 RESOURCE = "best_resource_value"
 HYPERPARAMETER = "best_hp_"
-#: The service takes so many definitions a job.
-MAX_DEFINITIONS = 40
-#: A whole number of JSON or Python, NaN and infinity included.
-_NUMBER = r"([-+]?(?:[0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?|[nN]a[nN]|[iI]nf(?:inity)?))"
 
 
 class TuningMetrics(TunerCallback):
@@ -63,7 +58,7 @@ def metric_definitions(scheduler: Scheduler) -> dict[str, str]:
         names.append(RESOURCE)
     tuned = (name for name, domain in scheduler.config_space.items() if isinstance(domain, Domain))
     names += [f"{HYPERPARAMETER}{name}" for name in tuned if _is_numeric(scheduler.config_space[name])]
-    return {name: f"{re.escape(json.dumps(name))}: {_NUMBER}" for name in names[:MAX_DEFINITIONS]}
+    return console_metrics(names)
 
 
 def _is_numeric(domain: Domain) -> bool:

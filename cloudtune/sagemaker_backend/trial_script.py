@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from cloudtune.aws.code_archive import import_name
 from cloudtune.backend.local.arguments import EntryPoint, check_entry_point, check_file
 from cloudtune.errors import SpecError
+from cloudtune.remote.job_layout import code_folder
+
+if TYPE_CHECKING:
+    from cloudtune.sagemaker_backend.template import TrialTemplate
 
 _PYTHON = ".py"
 
@@ -45,6 +52,23 @@ def locate_script(entry_point: EntryPoint, source_dir: str | Path | None) -> tup
         inner = f"./{inner}"
     words[position] = inner
     return folder, tuple(words)
+
+
+def script_path(template: TrialTemplate) -> Path:
+    """The file that the trials run; of a command without any, its first word."""
+    position = _script_position(template.command, template.source_dir)
+    return template.source_dir / template.command[position or 0]
+
+
+def moved(template: TrialTemplate, script: Path) -> TrialTemplate:
+    """The template after its folder, and what it depends on, have travelled to a tuning job. ``script`` is where
+    :func:`script_path` is now."""
+    old = script_path(template).relative_to(template.source_dir)
+    folder = Path(os.path.normpath(script.absolute()))
+    for _ in old.parts:
+        folder = folder.parent
+    dependencies = [path if path.exists() else code_folder() / import_name(path) for path in template.dependencies]
+    return replace(template, source_dir=folder, dependencies=tuple(dependencies))
 
 
 def _folder(source_dir: str | Path) -> Path:

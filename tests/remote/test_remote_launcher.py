@@ -27,12 +27,13 @@ from cloudtune.job_spec import TrainingJobSpec
 from cloudtune.optimizer.baselines import ASHA, RandomSearch
 from cloudtune.paths import S3ExperimentPaths, S3Uri
 from cloudtune.remote import RemoteLauncher
+from cloudtune.remote.console_metrics import MAX_DEFINITIONS
 from cloudtune.remote.estimator_arguments import resource_arguments
 from cloudtune.remote.job_image import choose_image, python_of
 from cloudtune.remote.job_view import Progress, end_of
 from cloudtune.remote.tuner_package import build_tuner_archive, script_of
 from cloudtune.remote.tuning_job import JobResources, TuningJob, continued_by, tuning_job_spec
-from cloudtune.remote.tuning_metrics import MAX_DEFINITIONS, metric_definitions
+from cloudtune.remote.tuning_metrics import metric_definitions
 from cloudtune.stores.lines import encode_lines
 from cloudtune.tuner_callback import TunerCallback
 
