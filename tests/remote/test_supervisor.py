@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from remote_rig import eventually
 
-from cloudtune.remote import supervisor
+from cloudtune.remote import process1, supervisor
 
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -332,5 +332,5 @@ def test_a_failure_that_cannot_be_written_keeps_the_exit_code(job: Job) -> None:
 
 def test_an_old_python_is_named() -> None:
     with pytest.raises(ValueError, match=r"Python 3\.8; cloudtune needs 3\.10"):
-        supervisor._check_python((3, 8))
-    supervisor._check_python((3, 10))
+        process1.check_python((3, 8))
+    process1.check_python((3, 10))
