@@ -22,8 +22,8 @@ class _Attempt:
 
 
 class Outbox:
-    """Reports and ends by attempt, as :meth:`TrialBackend.poll <cloudtune.experiment.ports.TrialBackend.poll>` wants
-    them. Thread-safe."""
+    """Reports and ends by attempt, as :meth:`TrialBackend.poll <cloudtune.experiment.ports.TrialBackend.poll>`
+    wants them. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -47,14 +47,12 @@ class Outbox:
             if attempt is None:
                 return
             if attempt.num_reports >= attempt.num_seen:
-                attempt.reports.append(
-                    ReportSeen(key.trial_id, key.attempt, attempt.num_reports, metrics)
-                )
+                attempt.reports.append(ReportSeen(key.trial_id, key.attempt, attempt.num_reports, metrics))
             attempt.num_reports += 1
         self.news.set()
 
     def end(self, end: AttemptEnded, costs: tuple[CostSeen, ...] = ()) -> None:
-        """The attempt is over. ``costs`` are told with it, each time: recorded before the end, they are never lost."""
+        """The attempt is over. ``costs`` are told with it, each time: recorded before it, they are not lost."""
         with self._lock:
             attempt = self._attempts.get(AttemptKey(end.trial_id, end.attempt))
             if attempt is not None:

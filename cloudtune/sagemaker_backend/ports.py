@@ -1,8 +1,8 @@
 """What the backend asks of the cloud. :mod:`cloudtune.sagemaker_backend.aws_cloud` answers from AWS, and
 :mod:`cloudtune.simulated_cloud` from a script on a virtual clock.
 
-Each method is one try of few calls: it raises an :class:`~cloudtune.errors.AwsError` of the class that says what may be
-done, and neither waits nor repeats: pacing and patience are the backend's.
+Each method is one try of few calls: it raises an :class:`~cloudtune.errors.AwsError` of the class that says what may
+be done, and neither waits nor repeats: pacing and patience are the backend's.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ class TrialJobs(Protocol):
         ...
 
     def changed(self, name_contains: str, since: float | None) -> list[JobStatus]:
-        """Jobs whose status has changed at or after ``since`` (seconds since the epoch, the service's clock), or all,
-        in any order, as summaries. A job that is missing may only not be listed yet."""
+        """Jobs whose status has changed at or after ``since`` (seconds since the epoch, the service's clock), or
+        all, in any order, as summaries. A job that is missing may only not be listed yet."""
         ...
 
     def stop(self, name: str) -> None:

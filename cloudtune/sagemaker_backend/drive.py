@@ -1,0 +1,174 @@
+"""What makes the engine go: the tuner's own thread where time is virtual, else a thread of its own."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+from cloudtune import names
+from cloudtune.errors import ResourceNotFound
+from cloudtune.experiment.ports import AttemptKey, Fact
+from cloudtune.sagemaker_backend.desk import Desk
+from cloudtune.sagemaker_backend.engine import Engine
+from cloudtune.sagemaker_backend.launching import Hopeless
+from cloudtune.trial import Trial
+
+logger = logging.getLogger(__name__)
+
+#: Longest pause of the engine's thread, seconds.
+_MAX_PAUSE_S = 1.0
+#: How long the end of a session waits for stops and deletions to reach the cloud, seconds.
+_SETTLE_S = 30.0
+
+
+class _Commands:
+    """What the tuner asks, handed on to the engine."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self.engine = Engine(desk)
+        #: Highest resource level recorded, by trial.
+        self._levels: dict[int, int] = {}
+        #: Newest attempt of each trial.
+        self._attempts: dict[int, int] = {}
+
+    def start(self, trial: Trial, may_create: bool) -> None:
+        key = AttemptKey(trial.trial_id, trial.attempt)
+        self._attempts[trial.trial_id] = trial.attempt
+        if self.desk.outbox.know(key):
+            level = self._levels.get(trial.trial_id, 0)
+            self.engine.post(lambda: self.engine.start(trial, level, may_create))
+            self.wake()
+
+    def stop(self, key: AttemptKey) -> None:
+        self.engine.post(lambda: self.engine.stop(key))
+        self.wake()
+
+    def acknowledge(self, trial_id: int, level: int) -> None:
+        self._levels[trial_id] = max(level, self._levels.get(trial_id, 0))
+
+    def retire(self, key: AttemptKey) -> None:
+        self.engine.post(lambda: self.engine.retire(key))
+
+    def delete_checkpoint(self, trial_id: int) -> None:
+        self.engine.post(lambda: self.engine.delete_checkpoint(trial_id))
+        self.wake()
+
+    def log(self, trial_id: int) -> list[str]:
+        lines: list[str] = []
+        tuner = self.desk.place.tuner_name
+        for attempt in range(self._attempts.get(trial_id, -1) + 1):
+            cursor, at_end = None, False
+            while not at_end:
+                try:
+                    page = self.desk.jobs.log_page(names.trial_job_name(tuner, trial_id, attempt), cursor)
+                except ResourceNotFound:
+                    break
+                lines += [line for _, line in page.lines]
+                cursor, at_end = page.cursor, page.at_end
+        return lines
+
+    def wake(self) -> None:
+        """There is something to do."""
+
+
+class Drive(Protocol):
+    """Runs the engine for a :class:`~cloudtune.sagemaker_backend.backend.SageMakerBackend`."""
+
+    desk: Desk
+
+    def start(self, trial: Trial, may_create: bool) -> None: ...
+
+    def stop(self, key: AttemptKey) -> None: ...
+
+    def acknowledge(self, trial_id: int, level: int) -> None: ...
+
+    def retire(self, key: AttemptKey) -> None: ...
+
+    def delete_checkpoint(self, trial_id: int) -> None: ...
+
+    def log(self, trial_id: int) -> list[str]: ...
+
+    def collect(self, seen: Mapping[AttemptKey, int]) -> list[Fact]: ...
+
+    def wait(self, timeout_s: float) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class InlineDrive(_Commands):
+    """Steps when asked for news, on a clock that moves while somebody waits."""
+
+    def collect(self, seen: Mapping[AttemptKey, int]) -> list[Fact]:
+        _step(self.engine)
+        return self.desk.outbox.collect(seen)
+
+    def wait(self, timeout_s: float) -> None:
+        if not self.desk.outbox.news.is_set():
+            clock = self.desk.clock
+            clock.sleep(min(timeout_s, max(0.0, self.engine.next_at() - clock.now())))
+
+    def close(self) -> None:
+        deadline = self.desk.clock.now() + _SETTLE_S
+        _step(self.engine)
+        while not self.engine.is_settled() and self.desk.clock.now() < deadline:
+            self.desk.clock.sleep(_MAX_PAUSE_S)
+            _step(self.engine)
+        self.engine.finish()
+
+
+class ThreadDrive(_Commands):
+    """A thread of its own: the tuner never waits for the cloud."""
+
+    def __init__(self, desk: Desk, readers: int = 16) -> None:
+        super().__init__(desk)
+        self._pool = ThreadPoolExecutor(max_workers=readers, thread_name_prefix="cloudtune-reports")
+        desk.map = self._pool.map
+        self._wake = threading.Event()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="cloudtune-trial-jobs", daemon=True)
+        self._thread.start()
+
+    def collect(self, seen: Mapping[AttemptKey, int]) -> list[Fact]:
+        return self.desk.outbox.collect(seen)
+
+    def wait(self, timeout_s: float) -> None:
+        self.desk.outbox.news.wait(timeout_s)
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    def close(self) -> None:
+        self._closing.set()
+        self._wake.set()
+        self._thread.join(2 * _SETTLE_S)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _run(self) -> None:
+        try:
+            clock = self.desk.clock
+            while not self._closing.is_set():
+                self._wake.clear()
+                self.engine.step()
+                self._wake.wait(max(0.0, min(_MAX_PAUSE_S, self.engine.next_at() - clock.now())))
+            deadline = clock.now() + _SETTLE_S
+            self.engine.step()
+            while not self.engine.is_settled() and clock.now() < deadline:
+                clock.sleep(0.1)
+                self.engine.step()
+            self.engine.finish()
+        except Hopeless as hopeless:
+            self.desk.outbox.fail(hopeless.error)
+        except Exception as error:
+            logger.exception("The thread that follows the trials' jobs has failed.")
+            self.desk.outbox.fail(error)
+
+
+def _step(engine: Engine) -> None:
+    try:
+        engine.step()
+    except Hopeless as hopeless:
+        raise hopeless.error from hopeless
