@@ -27,6 +27,8 @@ ST_TUNER_DILL_FILENAME = "tuner.dill"
 
 # Environment of the tuner.
 ENV_FOLDER = "CLOUDTUNE_FOLDER"
+#: A file of prices that go before those of the package: see :mod:`cloudtune.instance_prices`.
+ENV_PRICES = "CLOUDTUNE_PRICES"
 
 # Environment of a trial, set by its backend.
 ENV_TRIAL_ID = "CLOUDTUNE_TRIAL_ID"

@@ -1,14 +1,18 @@
-"""What SageMaker instance types have and cost: a dated table in the package, for estimates, not for bills."""
+"""What SageMaker instance types have and cost: a dated table in the package, for estimates, not for bills.
+
+Prices of the user's own, and those that were looked up, go before it: see :mod:`cloudtune.instance_prices`."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
+from cloudtune import instance_prices
 from cloudtune.errors import NotFound, SpecError
+from cloudtune.instance_prices import PriceRow
 
 _TABLE = Path(__file__).parent / "instance_prices.csv"
 
@@ -25,9 +29,13 @@ class InstanceInfo:
 
 
 class InstanceInfos:
-    """The instance types in the package's table; others exist."""
+    """The instance types in the package's table; others exist.
 
-    def __init__(self) -> None:
+    Args:
+        given: Rows that go before those of the table, by instance type.
+    """
+
+    def __init__(self, given: Mapping[str, PriceRow] | None = None) -> None:
         with _TABLE.open(encoding="ascii", newline="") as file:
             rows = csv.DictReader(line for line in file if not line.startswith("#"))
             infos = [
@@ -41,6 +49,12 @@ class InstanceInfos:
                 for row in rows
             ]
         self._infos = {info.name: info for info in infos}
+        for name, row in (given or {}).items():
+            if name in self._infos:
+                self._infos[name] = replace(self._infos[name], price_per_hour=row["price_per_hour"])
+            elif row.keys() >= {"vcpus", "memory_gib", "gpus"}:
+                sizes = int(row["vcpus"]), row["memory_gib"], int(row["gpus"])
+                self._infos[name] = InstanceInfo(name, row["price_per_hour"], *sizes)
 
     def __iter__(self) -> Iterator[InstanceInfo]:
         return iter(self._infos.values())
@@ -92,16 +106,50 @@ class InstanceInfos:
         return [info.name for info in sorted(fitting, key=lambda info: (info.price_per_hour, info.name))]
 
 
-@lru_cache(maxsize=1)
 def instance_infos() -> InstanceInfos:
-    """The table, read once."""
-    return InstanceInfos()
+    """The table, with the prices of ``CLOUDTUNE_PRICES``; read when it has changed.
+
+    Raises:
+        SpecError: That file is damaged.
+    """
+    return _infos(instance_prices.given_file())
 
 
-def price_per_hour(instance_type: str) -> float | None:
-    """US dollars per hour on demand in us-east-1; None if the table does not know the type."""
+@lru_cache(maxsize=1)
+def _infos(given: tuple[Path, int] | None) -> InstanceInfos:
+    return InstanceInfos(instance_prices.given_rows(given))
+
+
+def price_per_hour(instance_type: str, region: str | None = None) -> float | None:
+    """US dollars per hour on demand; None if nobody knows the type. In this order: ``CLOUDTUNE_PRICES``, what was
+    looked up for ``region`` (default: us-east-1) within a month, the table (of us-east-1).
+
+    Raises:
+        SpecError: The file that ``CLOUDTUNE_PRICES`` names is damaged.
+    """
+    given = instance_prices.given_rows(instance_prices.given_file()).get(instance_type)
+    if given is not None:
+        return given["price_per_hour"]
+    found = instance_prices.looked_up(region or instance_prices.DEFAULT_REGION)
+    if found is not None and instance_type in found.usd_per_hour:
+        return found.usd_per_hour[instance_type]
     infos = instance_infos()
     return infos(instance_type).price_per_hour if instance_type in infos else None
+
+
+def prices_date(region: str | None = None) -> str:
+    """From when the prices are, for people: ``2025-07``, or the day of the price list that was looked up; with the
+    user's own file, if there is one."""
+    found = instance_prices.looked_up(region or instance_prices.DEFAULT_REGION)
+    date = _table_date() if found is None else found.date
+    given = instance_prices.given_file()
+    return date if given is None else f"{date}, except for those in {given[0]}"
+
+
+@lru_cache(maxsize=1)
+def _table_date() -> str:
+    with _TABLE.open(encoding="ascii") as file:
+        return file.readline().removeprefix("#").partition(":")[0].strip()
 
 
 def select_instance_type(

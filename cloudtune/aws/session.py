@@ -41,6 +41,8 @@ MAX_CONNECTIONS = 32
 # botocore asks the metadata service of EC2 twice (v2, then v1) and takes whole seconds as timeouts only:
 # together below one second where there is no such service.
 METADATA_TIMEOUT_S = 0.4
+#: Services that are not in every region, and where they answer for all of them.
+_HOME_OF = {"pricing": "us-east-1"}
 
 ENV_ROLE = ("AWS_ROLE", "CLOUDTUNE_ROLE")
 SAGEMAKER_ROLE = "AmazonSageMaker-ExecutionRole"
@@ -193,7 +195,8 @@ class AwsSession:
             s3={"addressing_style": "path"} if endpoint else None,
         )
         try:
-            return self._boto.client(service, region_name=self.region, endpoint_url=endpoint, config=config)
+            region = _HOME_OF.get(service) or self.region
+            return self._boto.client(service, region_name=region, endpoint_url=endpoint, config=config)
         except BotoCoreError as error:
             raise translate(error, f"make a client for {service}") from error
 
