@@ -1,33 +1,37 @@
 """Reports on their way from a trial's job to the tuner, through S3: their form, and what counts as a repetition.
 
-One job writes the objects ``{reports}/{label}/{run:04d}-{segment:06d}.jsonl``, ``label`` being its trial, attempt and
-try (:func:`cloudtune.names.trial_label`). A *run* is one start of the job's container: the service starts it again
-after a spot interruption, the job's name staying the same. A run writes segments of its own, one after the other, each
-of them anew as it grows; objects of earlier runs are never touched. Each line vouches for itself, so that half an
-object is read as far as it goes.
+One job writes the objects ``{reports}/{label}/{run:04d}-{segment:06d}.jsonl``, ``label`` being its trial, attempt
+and try (:func:`cloudtune.names.trial_label`). A *run* is one start of the job's container: the service starts it
+again after a spot interruption, the job's name staying the same. A run writes segments of its own, one after the
+other, each of them anew as it grows; objects of earlier runs are never touched. Each line vouches for itself, so
+that half an object is read as far as it goes.
+
+A report that an earlier run has made, but whose object is lost or torn, does not count as delivered: later runs
+make it again, under the same number. A reader takes each number once, in order, wherever it finds it first.
 
 Read by the standard library alone: the writing end runs in any image.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import zlib
 
+from cloudtune import constants
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections import Counter
+    from collections.abc import Iterable
     from typing import Any
-
-from cloudtune import constants
 
 #: A segment that has reached this size is followed by the next: uploads stay small however much is reported.
 SEGMENT_BYTES = 64 * 1024
 
-#: Kinds of lines. ``hello``: a run has begun (``run``, ``time``, ``host``). ``report``: the report number ``seq`` of
-#: the job, over all its runs (``metrics``). ``end``: the script has ended (``exit_code``, ``count`` of reports of all
-#: runs, ``tail``: the end of its error output, ``stopped``: whether SIGTERM had come).
+#: Kinds of lines. ``hello``: a run has begun (``run``, ``time``, ``host``). ``report``: the report number ``seq``
+#: of the job, over all its runs (``metrics``). ``end``: the script has ended (``exit_code``, ``count`` of reports
+#: of all runs, ``tail``: the end of its error output, ``stopped``: whether SIGTERM had come).
 HELLO, REPORT, END = "hello", "report", "end"
 
 _NAME = re.compile(r"(\d{4,})-(\d{6,})\.jsonl")
@@ -63,7 +67,8 @@ def decode_line(line: bytes) -> dict[str, Any] | None:
 
 
 def decode_lines(content: bytes) -> tuple[list[dict[str, Any]], int]:
-    """Records at the beginning of ``content`` up to the first line that is not whole, and how many bytes they are."""
+    """Records at the beginning of ``content`` up to the first line that is not whole, and how many bytes these
+    are."""
     records: list[dict[str, Any]] = []
     position = 0
     while (end := content.find(b"\n", position)) >= 0:
@@ -79,8 +84,8 @@ class RepetitionFilter:
     """Numbers the reports of one job, and drops what a later run repeats.
 
     A run that begins from a checkpoint makes reports again that an earlier run has made already. With a resource
-    attribute, what is at or below the highest level reported by an earlier run is a repetition; without one, a report
-    whose own metrics equal one of an earlier run's (each counts once).
+    attribute, what is at or below the highest level reported by an earlier run is a repetition; without one, a
+    report whose own metrics equal one of an earlier run's (each counts once).
 
     Both ends use it: the job for what it writes, the tuner where it has to read a job's log instead.
 
@@ -98,8 +103,8 @@ class RepetitionFilter:
         #: Highest level of the runs before this one.
         self._before = 0
         self._highest = 0
-        self._earlier: Counter[str] | dict[str, int] = {}
-        self._current: list[str] = []
+        self._earlier: dict[bytes, int] = {}
+        self._current: list[bytes] = []
 
     def next_run(self) -> None:
         """The container was started again."""
@@ -108,32 +113,58 @@ class RepetitionFilter:
             self._earlier[content] = self._earlier.get(content, 0) + 1
         self._current = []
 
+    def restore(self, reports: Iterable[dict[str, Any]]) -> None:
+        """``reports`` are those that earlier runs have delivered, in order; a new run begins."""
+        for metrics in reports:
+            self._count(metrics)
+        self.next_run()
+
     def number(self, metrics: dict[str, Any]) -> int | None:
         """The number of a report that was just made; None if it is a repetition."""
-        level = self._level_of(metrics)
-        if level > 0:
-            if level <= self._before:
-                return None
-            self._highest = max(self._highest, level)
-            self.level = max(self.level, level)
-        else:
+        level = level_of(metrics, self._resource_attr)
+        if 0 < level <= self._before:
+            return None
+        if level == 0:
             content = _content(metrics)
             if self._earlier.get(content, 0) > 0:
                 self._earlier[content] -= 1
                 self._current.append(content)  # a third run may repeat it as well
                 return None
-            self._current.append(content)
-        self.count += 1
+        self._count(metrics)
         return self.count - 1
 
-    def _level_of(self, metrics: dict[str, Any]) -> int:
-        value = metrics.get(self._resource_attr) if self._resource_attr else None
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
-            return 0
-        return int(value) if abs(value) != float("inf") else 0
+    def _count(self, metrics: dict[str, Any]) -> None:
+        level = level_of(metrics, self._resource_attr)
+        if level == 0:
+            self._current.append(_content(metrics))
+        self._highest = max(self._highest, level)
+        self.level = max(self.level, level)
+        self.count += 1
 
 
-def _content(metrics: dict[str, Any]) -> str:
-    """What the script itself has put into a report."""
+def level_of(metrics: dict[str, Any], resource_attr: str | None) -> int:
+    """The resource level that a report is of; 0 if it is of none."""
+    value = metrics.get(resource_attr) if resource_attr else None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
+        return 0
+    return max(0, int(value)) if abs(value) != float("inf") else 0
+
+
+def _content(metrics: dict[str, Any]) -> bytes:
+    """Stands for what the script itself has put into a report; short, since one is kept for each."""
     own = {key: value for key, value in metrics.items() if not key.startswith(constants.RESERVED_PREFIX)}
-    return json.dumps(own, sort_keys=True)
+    return hashlib.blake2b(json.dumps(own, sort_keys=True).encode(), digest_size=16).digest()
+
+
+def reports_in(streams: Iterable[Iterable[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Metrics of the reports among the records of a job's objects, by number, up to the first that is missing:
+    what a reader of the whole stream would deliver."""
+    found: dict[int, dict[str, Any]] = {}
+    for records in streams:
+        for record in records:
+            if record.get("kind") == REPORT:
+                found.setdefault(record["seq"], record["metrics"])
+    reports: list[dict[str, Any]] = []
+    while (metrics := found.get(len(reports))) is not None:
+        reports.append(metrics)
+    return reports

@@ -1,4 +1,4 @@
-"""Arguments of training scripts: booleans, and configurations that come as a JSON file."""
+"""Arguments of training scripts, from both ends: words of a command, booleans, configurations as a JSON file."""
 
 from __future__ import annotations
 
@@ -61,3 +61,23 @@ def load_config_json(args: argparse.Namespace | Mapping[str, Any]) -> dict[str, 
             'Give a file such as {"lr": 0.1, "epochs": 27}.',
         )
     return {**config, **loaded}
+
+
+def argument_words(values: Mapping[str, Any]) -> list[str]:
+    """``--{name} {value}`` for each of ``values``, which are of kinds that JSON knows. None is left out: a command
+    line has no word for it."""
+    words: list[str] = []
+    for name, value in values.items():
+        if value is None:
+            continue
+        word = as_word(value)
+        # argparse takes a word that begins with a hyphen (-1e-05) for an option, unless it is joined to its own
+        words += [f"--{name}={word}"] if word.startswith("-") else [f"--{name}", word]
+    return words
+
+
+def as_word(value: Any) -> str:
+    """``value`` as scripts parse it: booleans as True and False, lists and dicts as JSON."""
+    if isinstance(value, str):
+        return value
+    return json.dumps(value) if isinstance(value, (list, dict)) else str(value)

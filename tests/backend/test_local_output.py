@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from cloudtune.backend.local import output
 from cloudtune.backend.local.output import ReportReader
 from cloudtune.report import parse_report, retrieve
+from cloudtune.report_lines import MAX_LINE_BYTES
 
 line = st.one_of(
     st.binary(max_size=12).map(lambda raw: raw.replace(b"\n", b"")),
@@ -59,7 +60,7 @@ def test_line_without_end_is_kept_in_part(tmp_path: Path) -> None:
     reader = ReportReader(path, 0, parse_report)
     for _ in range(3):
         assert reader.read() == []
-    assert len(reader._rest) == output.MAX_LINE_BYTES
+    assert len(reader._scanner.rest) == MAX_LINE_BYTES
     largest = json.dumps({"epoch": 1, "text": "y" * 49_000})
     with path.open("a") as file:
         file.write(f"[tune-metric]: {largest}\n")

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from cloudtune import constants
+from cloudtune import constants, script_args
 from cloudtune.errors import SpecError
 from cloudtune.paths import TrialPaths
 
@@ -120,22 +120,7 @@ def arguments(config: Mapping[str, Any], paths: TrialPaths, as_json: bool) -> li
     """
     values: dict[str, Any] = {constants.ST_CONFIG_JSON_FNAME_ARG: str(paths.config)} if as_json else dict(config)
     values[constants.ST_CHECKPOINT_DIR] = str(paths.checkpoints)
-    words: list[str] = []
-    for key, value in values.items():
-        if value is None:
-            continue
-        word = as_word(value)
-        # argparse takes a word that begins with a hyphen (-1e-05) for an option, unless it is joined to its own
-        words += [f"--{key}={word}"] if word.startswith("-") else [f"--{key}", word]
-    return words
-
-
-def as_word(value: Any) -> str:
-    """``value`` as scripts parse it: booleans as True and False, lists and dicts as JSON."""
-    value = plain(value)
-    return (
-        value if isinstance(value, str) else json.dumps(value) if isinstance(value, (list, dict)) else str(value)
-    )
+    return script_args.argument_words({key: plain(value) for key, value in values.items()})
 
 
 def plain(value: Any) -> Any:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from cloudtune.report import MAX_REPORT_BYTES, TAG
+from cloudtune.report_lines import ReportScanner
 
 #: Most bytes that are read in one step.
 CHUNK_BYTES = 4 * 2**20
-#: Of a line without end this much is kept: more than the longest report.
-MAX_LINE_BYTES = 2 * MAX_REPORT_BYTES
-_TAG = TAG.encode()
 
 ParseReport: TypeAlias = Callable[[bytes], "dict[str, Any] | None"]
 
@@ -39,8 +36,7 @@ class ReportReader:
         #: Whether the last step left something for the next.
         self.is_behind = False
         self._path = path
-        self._parse = parse
-        self._rest = b""
+        self._scanner = ReportScanner(parse)
 
     def read(self, end: int | None = None) -> list[dict[str, Any]]:
         """Reports in the next bytes (at most :data:`CHUNK_BYTES`), up to ``end``; in complete lines only."""
@@ -53,31 +49,11 @@ class ReportReader:
             chunk = file.read(min(CHUNK_BYTES, end - self.position))
         self.position += len(chunk)
         self.is_behind = bool(chunk) and self.position < end
-        head, newline, tail = chunk.rpartition(b"\n")
-        if not newline:
-            self._rest = (self._rest + tail)[-MAX_LINE_BYTES:]
-            return []
-        lines, self._rest = self._rest + head, tail[-MAX_LINE_BYTES:]
-        return self._parsed(lines)
+        return self._scanner.feed(chunk)
 
     def finish(self) -> list[dict[str, Any]]:
         """The report in the last line, which has no newline if the process died."""
-        rest, self._rest = self._rest, b""
-        return self._parsed(rest)
-
-    def _parsed(self, lines: bytes) -> list[dict[str, Any]]:
-        reports = (self._parse(line) for line in _lines_with(_TAG, lines))
-        return [report for report in reports if report is not None]
-
-
-def _lines_with(tag: bytes, text: bytes) -> Iterator[bytes]:
-    """Lines of ``text`` that contain ``tag``. A search is many times faster than to take all lines apart."""
-    position = 0
-    while (hit := text.find(tag, position)) >= 0:
-        begin = text.rfind(b"\n", position, hit) + 1 or position
-        end = text.find(b"\n", hit)
-        position = len(text) if end < 0 else end + 1
-        yield text[begin : position if end < 0 else end]
+        return self._scanner.finish()
 
 
 def last_lines(path: Path, offset: int, num_lines: int = 20, max_bytes: int = 4000) -> str:
