@@ -20,8 +20,9 @@ from cloudtune.backend import LocalBackend
 from cloudtune.config_space import uniform
 from cloudtune.optimizer.baselines import RandomSearch
 from cloudtune.paths import ExperimentPaths, experiments_root
+from cloudtune.stores.file import FileStore
 
-SCRIPT = Path(cli.__file__).parent / "experiments/training_scripts/train_height/train_height.py"
+SCRIPT = Path(cli.__file__).parents[1] / "experiments/training_scripts/train_height/train_height.py"
 
 
 @pytest.fixture(scope="module")
@@ -80,10 +81,16 @@ def test_an_experiment_that_was_killed_is_interrupted(
     lines = source.segment(0).read_bytes().splitlines(keepends=True)
     copy.segment(0).write_bytes(b"".join(lines[:-1]))
     monkeypatch.setenv("CLOUDTUNE_FOLDER", str(tmp_path))
-    for holder, status in (("", "interrupted"), ("elsewhere:1", "interrupted"), (own_process(), "running")):
-        copy.lock.write_text(holder)
+    for holder in ("", "elsewhere:1", own_process()):
+        copy.lock.write_text(holder)  # of a tuner that has died; a number may be used again
         assert cli.main(["list"]) == 0
-        assert words(capsys.readouterr().out.splitlines()[1])[2] == status
+        assert words(capsys.readouterr().out.splitlines()[1])[2] == "interrupted"
+    store = FileStore(copy)
+    for holder in (own_process(), "elsewhere:1"):
+        store.open(holder)
+        assert cli.main(["list"]) == 0
+        assert words(capsys.readouterr().out.splitlines()[1])[2] == "running"
+        store.close()
 
 
 def own_process() -> str:
