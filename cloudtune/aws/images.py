@@ -67,6 +67,12 @@ def image_uri(
     return _from_table(framework, region, instance_type, version, py_version, refusal)
 
 
+def has_pytorch(version: str | None, py_version: str | None) -> bool:
+    """Whether the package's own table has that release: no SDK is needed to name its images."""
+    python = _PYTORCH.get(_full_version(version))
+    return python is not None and py_version in (None, python)
+
+
 def _sdk() -> ModuleType | None:
     for name in _SDK_MODULES:
         try:

@@ -9,6 +9,9 @@ from pathlib import Path
 from cloudtune.backend.local.arguments import EntryPoint
 from cloudtune.job_spec import TrainingJobSpec
 
+#: As RemoteLauncher has it.
+REQUIREMENTS = "requirements*.txt"
+
 
 @dataclass(frozen=True)
 class GivenJob:
@@ -19,7 +22,7 @@ class GivenJob:
         entry_point: As LocalBackend has it; None: not named.
         source_dir: Folder that travels; default: that of the script.
         dependencies: Folders of packages, or modules, that travel as well.
-        requirements: Files to be installed from, relative to ``source_dir``; None: all ``requirements*.txt``.
+        requirements: Pattern of the files that the job installs from; None: there are none.
         framework_version, py_version: Choose the PyTorch image where ``spec.image`` is empty.
     """
 
@@ -27,6 +30,6 @@ class GivenJob:
     entry_point: EntryPoint | None = None
     source_dir: str | Path | None = None
     dependencies: Sequence[str | Path] = ()
-    requirements: tuple[str, ...] | None = None
+    requirements: str | None = REQUIREMENTS
     framework_version: str | None = None
     py_version: str | None = None

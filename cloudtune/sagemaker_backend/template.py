@@ -16,7 +16,8 @@ from cloudtune.job_spec import DEFAULT_CHECKPOINT_PATH, TrainingJobSpec
 from cloudtune.remote import job_layout as layout
 from cloudtune.remote import trial_layout
 from cloudtune.sagemaker_backend.channels import channel_uris
-from cloudtune.sagemaker_backend.given_job import GivenJob
+from cloudtune.sagemaker_backend.given_job import REQUIREMENTS, GivenJob
+from cloudtune.sagemaker_backend.sdk_v2_template import is_estimator, job_of_estimator
 from cloudtune.sagemaker_backend.trial_script import locate_script
 
 #: Longest value of an environment variable of a job.
@@ -36,8 +37,8 @@ class TrialTemplate:
         source_dir: Folder that travels, with all it holds.
         dependencies: Folders of packages, or modules, that travel as well.
         hyperparameters: Given to every trial unless its configuration has them.
-        requirements: Files in ``source_dir`` that the job installs from; None: all ``requirements*.txt`` there and
-            in the dependencies.
+        requirements: Pattern of the files, in ``source_dir`` and the dependencies, that the job installs from;
+            None: there are none.
         framework_version, py_version: Choose the PyTorch image where ``spec.image`` is empty.
     """
 
@@ -46,7 +47,7 @@ class TrialTemplate:
     source_dir: Path
     dependencies: tuple[Path, ...] = ()
     hyperparameters: dict[str, Any] = field(default_factory=dict)
-    requirements: tuple[str, ...] | None = None
+    requirements: str | None = REQUIREMENTS
     framework_version: str | None = None
     py_version: str | None = None
 
@@ -104,6 +105,8 @@ def as_template(
 def _given_job(given: object) -> GivenJob:
     if isinstance(given, TrainingJobSpec):
         return GivenJob(given)
+    if is_estimator(given):
+        return job_of_estimator(given)
     raise SpecError(
         f"SageMakerBackend needs a job to run trials in, and {given!r:.200} is none.",
         "Pass a TrainingJobSpec with entry_point=..., an estimator of the SageMaker SDK (version 2), or a "

@@ -33,7 +33,6 @@ def build_trial_archive(template: TrialTemplate) -> CodeArchive:
 
 
 def _requirement_files(template: TrialTemplate) -> list[Path]:
-    if template.requirements is not None:
-        return [template.source_dir / name for name in template.requirements]
+    pattern = template.requirements
     folders = dict.fromkeys([template.source_dir, *template.dependencies])
-    return [file for folder in folders if folder.is_dir() for file in sorted(folder.glob("requirements*.txt"))]
+    return [] if pattern is None else [file for folder in folders for file in sorted(folder.glob(pattern))]
