@@ -10,13 +10,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cloudtune.aws.cost import SPOT_SHARE
 from cloudtune.aws.job_status import JobStatus
 from cloudtune.experiment.ports import CostSeen
 from cloudtune.instance_info import price_per_hour
 
-#: Part of the on-demand price that a spot job is taken to cost while it runs; what was billed is known when it has
-#: ended. Users see between 0.1 and 0.7. Limits of cost count the whole price: see :mod:`cloudtune.aws.cost`.
-SPOT_SHARE = 0.4
 #: Secondary statuses of a job that has no instances yet.
 _WAITING = ("", "Pending", "Starting", "LaunchingMLInstances", "PreparingTrainingStack")
 #: What is paid for by the instance on which the tuner runs.
