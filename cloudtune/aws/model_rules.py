@@ -46,14 +46,15 @@ class Violation:
 def violations(operation: str, request: Mapping[str, Any], service: str = "sagemaker") -> list[Violation]:
     """All rules of the service model that ``request`` breaks: required and unknown fields, types, lengths,
     ranges, patterns and choices."""
-    shape = _service_model(service).operation_model(operation).input_shape
+    shape = service_model(service).operation_model(operation).input_shape
     if shape is None:
         return []
     return list(_walk(shape, request, ""))
 
 
 @lru_cache(maxsize=4)
-def _service_model(service: str) -> ServiceModel:
+def service_model(service: str) -> ServiceModel:
+    """botocore's description of a service; read once."""
     return botocore.session.Session().get_service_model(service)
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from cloudtune.aws.errors import aws_call
-from cloudtune.aws.job_status import JobStatus
+from cloudtune.aws.job_status import JobState, JobStatus
 from cloudtune.aws.pacing import TokenBucket
 from cloudtune.aws.retry import Retry
 from cloudtune.aws.session import AwsSession
@@ -114,12 +114,46 @@ class TrainingJobs:
         if names is not None and len(text) < _MIN_FILTER:
             return self._one_by_one(sorted(names))
         found: dict[str, JobStatus] = {}
-        for summary in self._summaries(text):
+        for summary in self.summaries(text):
             if names is None or summary.name in names:
                 found[summary.name] = self._detailed(summary)
             if names is not None and len(found) == len(names):
                 break
         return found
+
+    def summaries(self, name_contains: str) -> Iterator[JobStatus]:
+        """Jobs as a listing tells of them, the newest first; a call for each hundred, and none besides."""
+        return self._listed(
+            {
+                "NameContains": name_contains,
+                "MaxResults": _PAGE,
+                "SortBy": "CreationTime",
+                "SortOrder": "Descending",
+            }
+        )
+
+    def in_progress(self) -> list[JobStatus]:
+        """All jobs of the account that run, start, or are being stopped, as summaries."""
+        # With a page size, the service looks for the status only in the page that it has taken: no page size.
+        states = (JobState.running, JobState.stopping)
+        return [status for state in states for status in self._listed({"StatusEquals": str(state)})]
+
+    def warm_pools(self) -> list[JobStatus]:
+        """Ended jobs of the account whose instances are kept for another job, as summaries."""
+        return list(self._listed({"WarmPoolStatusEquals": "Available"}))
+
+    def release_warm_pool(self, name: str) -> None:
+        """Ends the warm pool that an ended job has left. One that is gone, or in use again, is no error.
+
+        Raises:
+            ResourceNotFound: If there is no such job.
+        """
+        try:
+            self._retry.call(lambda: self._release_once(name))
+        except InvalidRequest:
+            # As for stop: there is no code for "it has no pool any more".
+            if self.describe(name).warm_pool_status == "Available":
+                raise
 
     def stop(self, name: str) -> None:
         """Asks the job to end; returns at once. A job that has ended already is no error.
@@ -161,18 +195,17 @@ class TrainingJobs:
         with aws_call(f"stop training job {name!r} (sagemaker:StopTrainingJob)"):
             self._client.stop_training_job(TrainingJobName=name)
 
+    def _release_once(self, name: str) -> None:
+        with aws_call(f"end the warm pool of {name!r} (sagemaker:UpdateTrainingJob)"):
+            self._client.update_training_job(TrainingJobName=name, ResourceConfig={"KeepAlivePeriodInSeconds": 0})
+
     def _list_once(self, arguments: dict[str, Any]) -> dict[str, Any]:
         self._retry.sleep(self._list_bucket.reserve())
         with aws_call("list training jobs (sagemaker:ListTrainingJobs)"):
             return dict(self._client.list_training_jobs(**arguments))
 
-    def _summaries(self, name_contains: str) -> Iterator[JobStatus]:
-        arguments: dict[str, Any] = {
-            "NameContains": name_contains,
-            "MaxResults": _PAGE,
-            "SortBy": "CreationTime",
-            "SortOrder": "Descending",
-        }
+    def _listed(self, filters: Mapping[str, Any]) -> Iterator[JobStatus]:
+        arguments = dict(filters)
         while True:
             answer = self._retry.call(lambda: self._list_once(arguments))
             yield from map(JobStatus.of, answer["TrainingJobSummaries"])
