@@ -7,6 +7,7 @@ from typing import Any
 
 from cloudtune.errors import SpecError
 from cloudtune.paths import S3Uri
+from cloudtune.sagemaker_backend.sdk_objects import value_of
 
 #: Channel of data without a name, as the SDKs have it.
 DEFAULT_CHANNEL = "training"
@@ -40,13 +41,15 @@ def channel_uris(inputs: object) -> dict[str, str]:
 
 def _uri(channel: str, value: Any) -> str:
     if isinstance(value, str):
+        if not value.startswith("s3://"):
+            raise SpecError(f"The channel {channel!r} is {value!r:.200}, which is no S3 URI.", _HINT)
         return str(S3Uri.parse(value)) + ("/" if value.endswith("/") else "")
     config = getattr(value, "config", None)
     if isinstance(config, Mapping):  # TrainingInput of version 2
         return _of_request(channel, config)
-    source = getattr(value, "data_source", None)
-    if source is not None:  # InputData of version 3
-        _refuse(channel, "content_type", _given(value, "content_type"))
+    source = value_of(value, "data_source")
+    if source is not None:  # InputData and Channel of version 3
+        _refuse_others(channel, value, ("channel_name", "data_source"))
         return _of_source(channel, source)
     raise SpecError(f"The channel {channel!r} is {value!r:.200}, which is no data in S3.", _HINT)
 
@@ -57,8 +60,6 @@ def _of_request(channel: str, config: Mapping[str, Any]) -> str:
     source = dict(rest.pop("DataSource", {}))
     s3 = dict(source.pop("S3DataSource", {}))
     uri = s3.pop("S3Uri", None)
-    if rest.get("InputMode") == "File":
-        del rest["InputMode"]
     for key, value in {**rest, **source, **s3}.items():
         if (key, value) not in _ALIKE:
             _refuse(channel, key, value)
@@ -71,30 +72,30 @@ _ALIKE = (
     ("S3DataDistributionType", "FullyReplicated"),
     ("CompressionType", "None"),
     ("RecordWrapperType", "None"),
+    ("InputMode", "File"),
 )
 
 
 def _of_source(channel: str, source: Any) -> str:
     if isinstance(source, str):
         return _uri(channel, source)
-    inner = _given(source, "s3_data_source")
-    source = source if inner is None else inner
-    uri = _given(source, "s3_uri")
+    inner = value_of(source, "s3_data_source")
+    if inner is not None:
+        _refuse_others(channel, source, ("s3_data_source",))
+        source = inner
+    uri = value_of(source, "s3_uri")
     if not isinstance(uri, str):
-        _refuse(channel, type(source).__name__, source)
-    alike = {"s3_data_type": "S3Prefix", "s3_data_distribution_type": "FullyReplicated", "s3_uri": uri}
-    fields = getattr(type(source), "model_fields", alike)
-    for name in fields:
-        value = _given(source, name)
-        if value is not None and value != alike.get(name):
-            _refuse(channel, name, value)
+        _refuse(channel, "data_source", source)
+    _refuse_others(channel, source, ("s3_uri",))
     return _uri(channel, uri)
 
 
-def _given(owner: object, name: str) -> Any:
-    """An attribute of a shape of version 3, where what was not given is an object of class ``Unassigned``."""
-    value = getattr(owner, name, None)
-    return None if type(value).__name__ == "Unassigned" else value
+def _refuse_others(channel: str, owner: object, known: Sequence[str]) -> None:
+    """Fields of an object of version 3 (a pydantic model) that say more than nothing."""
+    for name in getattr(type(owner), "model_fields", ()):
+        words = "".join(part.capitalize() for part in name.split("_"))
+        if name not in known and (words, value_of(owner, name)) not in _ALIKE:
+            _refuse(channel, name, value_of(owner, name))
 
 
 def _refuse(channel: str, what: str, value: object) -> None:

@@ -10,6 +10,7 @@ from cloudtune.errors import SpecError
 from cloudtune.job_spec import DEFAULT_CHECKPOINT_PATH, TrainingJobSpec, decode_hyperparameters
 from cloudtune.remote.estimator_arguments import resource_arguments
 from cloudtune.sagemaker_backend.given_job import GivenJob
+from cloudtune.sagemaker_backend.sdk_objects import impossible, is_a, text_of
 
 #: Attributes that :func:`resource_arguments` knows.
 _RESOURCES = (
@@ -55,11 +56,7 @@ _IMPOSSIBLE = {
 
 def is_estimator(given: object) -> bool:
     """Whether it is an ``Estimator``, or of a class for a framework."""
-    return _is_a(given, "EstimatorBase")
-
-
-def _is_a(given: object, name: str) -> bool:
-    return any(kind.__name__ == name and kind.__module__.startswith("sagemaker.") for kind in type(given).__mro__)
+    return is_a(given, "EstimatorBase")
 
 
 def job_of_estimator(estimator: Any) -> GivenJob:
@@ -68,31 +65,30 @@ def job_of_estimator(estimator: Any) -> GivenJob:
     Raises:
         SpecError: It asks for something that trials cannot have.
     """
-    owner = type(estimator).__name__
-    _refuse_impossible(estimator, owner)
+    _refuse_impossible(estimator)
     named = {name: getattr(estimator, name, None) for name in _RESOURCES}
     named["keep_alive_period_in_seconds"] = named["keep_alive_period_in_seconds"] or None
-    image, framework_version, py_version = _image(estimator, owner)
+    image, framework_version, py_version = _image(estimator)
     retries = getattr(estimator, "max_retry_attempts", None)
     model = estimator.model_uri
     spec = TrainingJobSpec(
         name="",
         image=image,
-        role_arn=_text(owner, "role", estimator.role),
-        output_s3_uri=_output(estimator, owner),
+        role_arn=text_of(estimator, "role", estimator.role),
+        output_s3_uri=_output(estimator),
         entrypoint=tuple(getattr(estimator, "container_entry_point", None) or ()),
         arguments=tuple(getattr(estimator, "container_arguments", None) or ()),
         hyperparameters=_hyperparameters(estimator),
-        instance_type=_text(owner, "instance_type", estimator.instance_type),
+        instance_type=text_of(estimator, "instance_type", estimator.instance_type),
         instance_count=estimator.instance_count,
         checkpoint_s3_uri=estimator.checkpoint_s3_uri,
         checkpoint_local_path=estimator.checkpoint_local_path or DEFAULT_CHECKPOINT_PATH,
-        channels={} if model is None else {estimator.model_channel_name: _text(owner, "model_uri", model)},
+        channels={} if model is None else {estimator.model_channel_name: text_of(estimator, "model_uri", model)},
         metric_definitions={item["Name"]: item["Regex"] for item in estimator.metric_definitions or ()},
         output_kms_key=estimator.output_kms_key,
         network_isolation=bool(estimator.enable_network_isolation()),
         retry_attempts=retries,
-        **resource_arguments(named, owner),
+        **resource_arguments(named, type(estimator).__name__),
     )
     return GivenJob(
         spec=spec,
@@ -106,35 +102,33 @@ def job_of_estimator(estimator: Any) -> GivenJob:
     )
 
 
-def _refuse_impossible(estimator: Any, owner: str) -> None:
+def _refuse_impossible(estimator: Any) -> None:
     for name, way_out in _IMPOSSIBLE.items():
         value = getattr(estimator, name, None)
         if value:
-            raise _impossible(owner, name.removeprefix("_"), value, way_out)
+            raise impossible(estimator, name.removeprefix("_"), value, way_out)
     if estimator.input_mode not in (None, "File"):
-        raise _impossible(owner, "input_mode", estimator.input_mode, "Use 'File', or read from S3 in the script.")
+        raise impossible(
+            estimator, "input_mode", estimator.input_mode, "Use 'File', or read from S3 in the script."
+        )
     hook = getattr(estimator, "debugger_hook_config", None)
     for name in ("collection_configs", "hook_parameters"):
         if getattr(hook, name, None):
-            raise _impossible(owner, "debugger_hook_config", hook, _LEAVE_OUT)
+            raise impossible(estimator, "debugger_hook_config", hook, _LEAVE_OUT)
     profiler = getattr(estimator, "profiler_config", None)
     for name in ("framework_profile_params", "system_monitor_interval_millis"):
         if getattr(profiler, name, None):
-            raise _impossible(owner, "profiler_config", profiler, _LEAVE_OUT)
+            raise impossible(estimator, "profiler_config", profiler, _LEAVE_OUT)
     if estimator.instance_type in ("local", "local_gpu"):
-        raise _impossible(
-            owner,
+        raise impossible(
+            estimator,
             "instance_type",
             estimator.instance_type,
             "Name the instance type that AWS would use; without AWS credentials, jobs run on the emulator here.",
         )
 
 
-def _impossible(owner: str, name: str, value: object, way_out: str) -> SpecError:
-    return SpecError(f"{owner}({name}={value!r:.200}): jobs of trials cannot have that.", way_out)
-
-
-def _image(estimator: Any, owner: str) -> tuple[str, str | None, str | None]:
+def _image(estimator: Any) -> tuple[str, str | None, str | None]:
     """URI, or empty with version of PyTorch and Python: then it goes with each trial's kind of instance."""
     version, python = getattr(estimator, "framework_version", None), getattr(estimator, "py_version", None)
     if (
@@ -144,17 +138,19 @@ def _image(estimator: Any, owner: str) -> tuple[str, str | None, str | None]:
     ):
         return "", version, python
     try:
-        return _text(owner, "image_uri", estimator.training_image_uri()), None, None
+        return text_of(estimator, "image_uri", estimator.training_image_uri()), None, None
     except (ValueError, KeyError, TypeError) as error:
-        raise SpecError(f"{owner} names no image: {error}", "Pass image_uri=... to it.") from error
+        raise SpecError(
+            f"{type(estimator).__name__} names no image: {error}", "Pass image_uri=... to it."
+        ) from error
 
 
-def _output(estimator: Any, owner: str) -> str:
+def _output(estimator: Any) -> str:
     """Empty where the SDK has chosen it in ``fit``."""
     path = estimator.output_path
     if not path or estimator._is_output_path_set_from_default_bucket_and_prefix:
         return ""
-    return _text(owner, "output_path", path)
+    return text_of(estimator, "output_path", path)
 
 
 def _hyperparameters(estimator: Any) -> dict[str, Any]:
@@ -163,15 +159,7 @@ def _hyperparameters(estimator: Any) -> dict[str, Any]:
     own = {name: value for name, value in values.items() if not name.startswith(_RESERVED)}
     if getattr(estimator, "model_dir", None):  # of TensorFlow
         own["model_dir"] = estimator.model_dir
-    if _is_a(estimator, "Framework"):
+    if is_a(estimator, "Framework"):
         return own
     # set_hyperparameters of the general class turns values into JSON, its constructor does not.
     return {**own, **decode_hyperparameters({name: text for name, text in own.items() if isinstance(text, str)})}
-
-
-def _text(owner: str, name: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise SpecError(
-            f"{owner}({name}={value!r:.200}) is no text.", "Pass a string, not a parameter of a pipeline."
-        )
-    return value

@@ -18,6 +18,7 @@ from cloudtune.remote import trial_layout
 from cloudtune.sagemaker_backend.channels import channel_uris
 from cloudtune.sagemaker_backend.given_job import REQUIREMENTS, GivenJob
 from cloudtune.sagemaker_backend.sdk_v2_template import is_estimator, job_of_estimator
+from cloudtune.sagemaker_backend.sdk_v3_template import is_model_trainer, job_of_model_trainer
 from cloudtune.sagemaker_backend.trial_script import locate_script
 
 #: Longest value of an environment variable of a job.
@@ -107,6 +108,8 @@ def _given_job(given: object) -> GivenJob:
         return GivenJob(given)
     if is_estimator(given):
         return job_of_estimator(given)
+    if is_model_trainer(given):
+        return job_of_model_trainer(given)
     raise SpecError(
         f"SageMakerBackend needs a job to run trials in, and {given!r:.200} is none.",
         "Pass a TrainingJobSpec with entry_point=..., an estimator of the SageMaker SDK (version 2), or a "
