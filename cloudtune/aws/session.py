@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
@@ -35,6 +36,9 @@ READ_TIMEOUT_S = 60
 # An object is read and written within milliseconds; a connection that has died is better given up soon.
 S3_READ_TIMEOUT_S = 20
 MAX_ATTEMPTS = 8
+# For callers with a patience of their own.
+IMPATIENT_ATTEMPTS = 2
+IMPATIENT_READ_TIMEOUT_S = 20
 # The first calls of all: a dead endpoint or a wrong key should be told within seconds.
 FIRST_CALL_ATTEMPTS = 3
 MAX_CONNECTIONS = 32
@@ -79,6 +83,7 @@ class AwsSession:
         self._clients_lock = threading.Lock()
         self._facts_lock = threading.RLock()  # held during calls; making clients must not wait for it
         self._account_id: str | None = None
+        self._is_impatient = False
         self._owned_buckets: set[str] = set()
 
     @property
@@ -114,6 +119,13 @@ class AwsSession:
             if name not in self._clients:
                 self._clients[name] = self._make_client(name)
             return self._clients[name]
+
+    def impatient(self) -> AwsSession:
+        """The same account through clients that raise what a call meets after two tries, within a minute."""
+        other = copy.copy(self)
+        other._is_impatient = True
+        other._clients, other._clients_lock = {}, threading.Lock()
+        return other
 
     def account_id(self) -> str:
         """Twelve digits, from STS; asked once."""
@@ -182,13 +194,14 @@ class AwsSession:
     def _make_client(self, service: str) -> Any:
         endpoint = self._endpoint_of(service)
         attempts = FIRST_CALL_ATTEMPTS if service in ("sts", "iam") else MAX_ATTEMPTS
+        read_timeout_s = S3_READ_TIMEOUT_S if service == "s3" else READ_TIMEOUT_S
+        mode = "adaptive" if service == "sagemaker" else "standard"
+        if self._is_impatient:  # adaptive clients sleep before they call
+            attempts, read_timeout_s, mode = IMPATIENT_ATTEMPTS, IMPATIENT_READ_TIMEOUT_S, "standard"
         config = Config(
             connect_timeout=CONNECT_TIMEOUT_S,
-            read_timeout=S3_READ_TIMEOUT_S if service == "s3" else READ_TIMEOUT_S,
-            retries={
-                "mode": "adaptive" if service == "sagemaker" else "standard",
-                "total_max_attempts": attempts,
-            },
+            read_timeout=read_timeout_s,
+            retries={"mode": mode, "total_max_attempts": attempts},
             max_pool_connections=MAX_CONNECTIONS,
             user_agent_extra="cloudtune",
             # Buckets are subdomains on AWS; an endpoint such as http://localhost:4566 has none.

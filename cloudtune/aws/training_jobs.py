@@ -254,7 +254,7 @@ class TrainingJobs:
                     streams += [str(stream["logStreamName"]) for stream in page["logStreams"]]
         except ResourceNotFound:
             return []
-        return sorted(streams, key=lambda stream: (_epoch(stream), stream), reverse=True)
+        return sorted(streams, key=lambda stream: (stream_epoch(stream), stream), reverse=True)
 
     def _log_pages(self, stream: str, lines: int) -> Iterator[list[str]]:
         """Backwards. The end is where the token repeats; a page in the middle may well be empty."""
@@ -280,7 +280,8 @@ def _same_moment(one: float | None, other: float | None) -> bool:
     return one is None or other is None or abs(one - other) < 2.0
 
 
-def _epoch(stream: str) -> int:
+def stream_epoch(stream: str) -> int:
+    """When a stream of a job's log began, as its name says."""
     match = _EPOCH.search(stream)
     return int(match[1]) if match else 0
 

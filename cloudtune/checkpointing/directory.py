@@ -130,6 +130,18 @@ def _problem(checkpoint: Checkpoint) -> str:
     return ""
 
 
+def sizes_in_manifest(text: str | bytes, level: int) -> dict[str, int] | None:
+    """Bytes of each file of a checkpoint, by its name in the directory, as its manifest's ``text`` lists them; None
+    if the text is no manifest of that level."""
+    try:
+        manifest = json.loads(text)
+        if manifest["schema"] != _SCHEMA or manifest["resource"] != level:
+            return None
+        return {str(name): int(entry["size"]) for name, entry in manifest["files"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
 def _write_manifest(folder: Path, level: int) -> None:
     paths = sorted(folder.rglob("*"))
     files = [path for path in paths if path.is_file()]

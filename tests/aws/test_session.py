@@ -284,3 +284,23 @@ def test_a_dead_connection_to_s3_is_given_up_soon() -> None:
     session = AwsSession(endpoint_url="http://127.0.0.1:9", environ=environ)
     assert session.client("s3").meta.config.read_timeout <= 20
     assert session.client("sagemaker").meta.config.read_timeout == 60
+
+
+def test_an_impatient_session_has_clients_of_its_own(session: AwsSession) -> None:
+    tries: dict[str, int] = {"patient": 0, "impatient": 0}
+    impatient = session.impatient()
+    for name, made in (("patient", session), ("impatient", impatient)):
+        config = made.client("sagemaker").meta.config
+        assert config.read_timeout == (60 if name == "patient" else 20)
+        assert config.retries["mode"] == ("adaptive" if name == "patient" else "standard")
+
+        def fail(request: Any, name: str = name, **_: Any) -> AWSResponse:
+            tries[name] += 1
+            return AWSResponse(request.url, 400, {}, Body(b'{"__type": "ThrottlingException", "message": "no"}'))
+
+        made.client("sagemaker").meta.events.register("before-send.sagemaker.*", fail)
+    with pytest.raises(Exception, match="Throttling"):
+        impatient.client("sagemaker").list_training_jobs()
+    assert tries == {"patient": 0, "impatient": 2}
+    assert impatient.client("sagemaker") is impatient.client("sagemaker")
+    assert impatient.account_id() == session.account_id()
