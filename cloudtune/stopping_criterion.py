@@ -12,17 +12,21 @@ from cloudtune.errors import SpecError
 if TYPE_CHECKING:
     from cloudtune.tuning_status import TuningStatus
 
+#: By how much sums may differ from what they should be, relatively.
+_ROUNDING = 1e-9
+
 
 @dataclass(frozen=True)
 class StoppingCriterion:
-    """Tuning ends as soon as one of the conditions holds. All limits are exact.
+    """Tuning ends as soon as one of the conditions holds. All limits are exact, but for the cost of what runs.
 
     Args:
         max_wallclock_time: Seconds the experiment has been running (over all sessions).
         max_num_evaluations: Reports received.
         max_num_trials_started: New trials started. No further one is started, those that run are left to finish.
         max_num_trials_completed: Trials that ended by themselves, without error.
-        max_cost: US dollars, as reported by ``st_worker_cost``.
+        max_cost: US dollars: measured where the backend can, else as reported by ``st_worker_cost``. Where it is
+            measured, nothing is started that is expected to lead beyond it.
         max_num_trials_finished: Trials completed, stopped or failed.
         min_metric_value: Metric name to threshold; ends when a value at or below it was reported.
         max_metric_value: Likewise, at or above it.
@@ -84,6 +88,14 @@ class StoppingCriterion:
     def may_start(self, num_trials_started: int) -> bool:
         """Whether one more new trial may be started."""
         return self.max_num_trials_started is None or num_trials_started < self.max_num_trials_started
+
+    def lacks_room(self, status: TuningStatus) -> str | None:
+        """Why not one more attempt may be started, for people, although tuning goes on; None if it may. Only the
+        cost can forbid it, if it is measured."""
+        expected = status.cost_with_another_trial()
+        if self.max_cost is None or expected is None or expected <= self.max_cost * (1 + _ROUNDING):
+            return None
+        return f"max_cost={self.max_cost:g} leaves no room for another trial"
 
     def seconds_left(self, elapsed_s: float) -> float:
         """Until ``max_wallclock_time``; infinity without it."""

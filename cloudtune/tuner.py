@@ -229,7 +229,7 @@ class Tuner:
             )
         status = TuningStatus(self.scheduler.metric_names())
         ends = _Ends(self.stop_criterion, status)
-        return ExperimentCore(self.scheduler, self._options, status, ends.reason, ends.may_start)
+        return ExperimentCore(self.scheduler, self._options, status, ends.reason, ends.may_start, ends.lacks_room)
 
     def _observers(self, core: ExperimentCore) -> list[LoopObserver]:
         def saved() -> None:
@@ -377,6 +377,9 @@ class _Ends:
 
     def may_start(self, num_started: int) -> bool:
         return not isinstance(self._criterion, StoppingCriterion) or self._criterion.may_start(num_started)
+
+    def lacks_room(self) -> str | None:
+        return self._criterion.lacks_room(self._status) if isinstance(self._criterion, StoppingCriterion) else None
 
 
 @contextmanager

@@ -10,14 +10,29 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cloudtune.constants import ST_WORKER_COST, ST_WORKER_TIME
-from cloudtune.experiment.events import Event, StopRequested, TrialEnded, TrialReported, TrialStarted
+from cloudtune.experiment.cost_ledger import CostLedger
+from cloudtune.experiment.events import (
+    CostMeasured,
+    Event,
+    StopRequested,
+    TrialEnded,
+    TrialReported,
+    TrialStarted,
+)
 from cloudtune.trial import Config, Status
 
 if TYPE_CHECKING:
     import pandas as pd
 
-#: US dollars; less would be shown as $0.00.
-MIN_SHOWN_COST = 0.005
+#: US dollars; less would be shown as $0.0000.
+MIN_SHOWN_COST = 0.00005
+#: From here on, cents are enough.
+_CENTS_ENOUGH = 0.0995
+
+
+def dollars(usd: float) -> str:
+    """``$12.34``, ``$0.0012``."""
+    return f"${usd:,.2f}" if usd >= _CENTS_ENOUGH else f"${usd:.4f}"
 
 
 def as_number(value: Any) -> float | None:
@@ -57,12 +72,19 @@ class TrialRow:
     config: Config
     status: Status = Status.in_progress
     attempt: int = 0
-    #: Over all attempts, seconds and US dollars.
+    #: Seconds, over all attempts.
     worker_time: float = 0.0
-    worker_cost: float = 0.0
+    #: US dollars, over all attempts: what the trial itself has reported, and what was measured, if it was.
+    reported_cost: float = 0.0
+    measured_cost: float | None = None
     #: Elapsed seconds of the experiment when its first attempt began.
     started_s: float = 0.0
     metrics: MetricsStatistics = field(default_factory=MetricsStatistics)
+
+    @property
+    def worker_cost(self) -> float:
+        """US dollars, over all attempts: measured, else as reported."""
+        return self.reported_cost if self.measured_cost is None else self.measured_cost
 
     @property
     def num_reports(self) -> int:
@@ -97,8 +119,10 @@ class TuningStatus:
         self.trial_metric_statistics: dict[int, MetricsStatistics] = {}
         #: Seconds of training, summed over all attempts.
         self.user_time = 0.0
-        #: US dollars, summed over all attempts (``st_worker_cost`` begins at 0 with each).
-        self.cost = 0.0
+        #: What was measured.
+        self.costs = CostLedger()
+        # ``st_worker_cost`` (which begins at 0 with each attempt) of trials of which nothing was measured.
+        self._reported_cost = 0.0
         self.wallclock_time = 0.0
         self._trials: dict[int, TrialRow] = {}
         self._running: dict[int, TrialRow] = {}
@@ -117,6 +141,8 @@ class TuningStatus:
             self._report(event)
         elif isinstance(event, TrialStarted):
             self._start(event)
+        elif isinstance(event, CostMeasured):
+            self._measure(event)
         elif isinstance(event, StopRequested):
             row = self._running.get(event.trial_id)
             if row is not None and row.attempt == event.attempt:
@@ -158,12 +184,39 @@ class TuningStatus:
         self.overall_metric_statistics.add(event.metrics)
         row.worker_time += (gain := _gain(self._attempt_time, event, ST_WORKER_TIME))
         self.user_time += gain
-        row.worker_cost += (gain := _gain(self._attempt_cost, event, ST_WORKER_COST))
-        self.cost += gain
+        row.reported_cost += (gain := _gain(self._attempt_cost, event, ST_WORKER_COST))
+        if row.measured_cost is None:
+            self._reported_cost += gain
         for name in self.metric_names:
             value = as_number(event.metrics.get(name))
             if value is not None:
                 self._note_extremes(name, BestReport(event.trial_id, value, row.config))
+
+    def _measure(self, event: CostMeasured) -> None:
+        self.costs.note(event)
+        row = None if event.trial_id is None else self._trials.get(event.trial_id)
+        if row is not None:
+            if row.measured_cost is None:
+                self._reported_cost -= row.reported_cost
+            row.measured_cost = self.costs.of_trial(row.trial_id)
+
+    @property
+    def cost(self) -> float:
+        """US dollars: what was measured, and what trials report of which nothing was measured."""
+        return self.costs.usd + self._reported_cost
+
+    @property
+    def cost_is_estimated(self) -> bool:
+        """Whether some of :attr:`cost` is not as billed."""
+        return self.costs.is_estimated or self._reported_cost > 0
+
+    def cost_with_another_trial(self) -> float | None:
+        """What everything that runs and one more attempt are expected to come to, US dollars: an attempt costs as
+        much as the mean of those that have ended. None as long as none has whose cost was measured."""
+        expected = self.costs.expected_of_job()
+        if not expected:
+            return None
+        return self.cost + sum(map(self.costs.expected_to_come, self._running)) + expected
 
     def _note_extremes(self, name: str, report: BestReport) -> None:
         lowest, highest = self._extremes.get((name, "min")), self._extremes.get((name, "max"))
@@ -253,7 +306,7 @@ class TuningStatus:
         if self.num_trials_failed:
             parts.insert(2, f"{self.num_trials_failed} failed")
         if self.cost >= MIN_SHOWN_COST:
-            parts.append(f"${self.cost:.2f} estimated cost")
+            parts.append(f"{dollars(self.cost)} {'estimated cost' if self.cost_is_estimated else 'cost'}")
         return ", ".join(parts)
 
 

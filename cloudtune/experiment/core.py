@@ -65,6 +65,7 @@ class ExperimentCore:
         status: Is shown each event.
         should_stop: Looks at ``status`` and returns the reason to end tuning, or None.
         may_start: Whether a new trial may be started, given how many have been.
+        lacks_room: Looks at ``status`` and returns why no attempt may be started now, or None.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class ExperimentCore:
         status: StatusObserver,
         should_stop: Callable[[], str | None],
         may_start: Callable[[int], bool] = lambda num_started: True,
+        lacks_room: Callable[[], str | None] = lambda: None,
     ) -> None:
         self.scheduler = scheduler
         self.options = options
@@ -81,6 +83,7 @@ class ExperimentCore:
         self.state = ExperimentState(resource_attr=scheduler.resource_attr)
         self._should_stop = should_stop
         self._may_start = may_start
+        self._lacks_room = lacks_room
         #: The scheduler had nothing to suggest, and nothing has happened since.
         self._asked_in_vain = False
         #: With synchronous scheduling: a batch is being started, none of it has ended.
@@ -132,8 +135,8 @@ class ExperimentCore:
             moment.time, moment.elapsed_s, fact.source, fact.usd, fact.billed_s, fact.final, fact.trial_id
         )
         if fact.final:
-            when = {"time": event.time, "elapsed_s": event.elapsed_s}
-            return None if known is not None and replace(known, **when) == event else event
+            is_known = known is not None and event == replace(known, time=event.time, elapsed_s=event.elapsed_s)
+            return None if is_known else event
         if known is not None and known.final:
             return None  # an estimate that comes late
         before = known.usd if known is not None else 0.0
@@ -281,6 +284,9 @@ class ExperimentCore:
     def _plan_start(self, moment: Moment) -> ev.Event | None:
         if self.state.stopped is not None or self._asked_in_vain or not self._has_free_worker():
             return None
+        no_room = self._lacks_room()
+        if no_room is not None:
+            return None if self.state.running else ev.TuningStopped(moment.time, moment.elapsed_s, no_room)
         resumed = next(iter(self.state.interrupted), None)
         if resumed is not None:
             trial = self.state.trials[resumed].trial
