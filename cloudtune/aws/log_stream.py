@@ -17,8 +17,8 @@ _PAGES_AT_ONCE = 2
 
 @dataclass(frozen=True)
 class _Cursor:
-    """Where reading goes on: at ``token`` (None: the beginning) of the stream of run number ``run``, of which ``read``
-    events have been told; ``skip`` come once more, since a token was good no longer."""
+    """Where reading goes on: at ``token`` (None: the beginning) of the stream of run number ``run``, of which
+    ``read`` events have been told. ``skip`` come once more, since a token was good no longer."""
 
     run: int = 0
     token: str | None = None

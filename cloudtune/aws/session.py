@@ -195,13 +195,14 @@ class AwsSession:
         endpoint = self._endpoint_of(service)
         attempts = FIRST_CALL_ATTEMPTS if service in ("sts", "iam") else MAX_ATTEMPTS
         read_timeout_s = S3_READ_TIMEOUT_S if service == "s3" else READ_TIMEOUT_S
-        mode = "adaptive" if service == "sagemaker" else "standard"
-        if self._is_impatient:  # adaptive clients sleep before they call
-            attempts, read_timeout_s, mode = IMPATIENT_ATTEMPTS, IMPATIENT_READ_TIMEOUT_S, "standard"
+        if self._is_impatient:
+            attempts, read_timeout_s = IMPATIENT_ATTEMPTS, IMPATIENT_READ_TIMEOUT_S
+        # Adaptive clients sleep before they call.
+        is_adaptive = service == "sagemaker" and not self._is_impatient
         config = Config(
             connect_timeout=CONNECT_TIMEOUT_S,
             read_timeout=read_timeout_s,
-            retries={"mode": mode, "total_max_attempts": attempts},
+            retries={"mode": "adaptive" if is_adaptive else "standard", "total_max_attempts": attempts},
             max_pool_connections=MAX_CONNECTIONS,
             user_agent_extra="cloudtune",
             # Buckets are subdomains on AWS; an endpoint such as http://localhost:4566 has none.

@@ -7,7 +7,6 @@ import os
 
 from cloudtune.aws.code_archive import upload_code
 from cloudtune.aws.objects import S3Objects
-from cloudtune.clock import WallClock
 from cloudtune.experiment.ports import ExperimentStore
 from cloudtune.paths import ExperimentPaths, S3ExperimentPaths, S3Uri
 from cloudtune.remote import job_layout as layout
@@ -54,14 +53,14 @@ class AwsPlace:
 
     @property
     def jobs(self) -> TrialJobs:
-        return AwsTrialJobs(self.connection.session, WallClock())
+        return AwsTrialJobs(self.connection.session)
 
     @property
     def pace(self) -> Pace:
         return _NEAR_PACE if self.connection.session.endpoint_url else _AWS_PACE
 
     def files(self, where: S3ExperimentPaths) -> TrialFiles:
-        return AwsTrialFiles(S3Objects(self.connection.session), where)
+        return AwsTrialFiles(self.connection.session, where)
 
     def where(self, tuner_name: str) -> S3ExperimentPaths:
         """Inside a tuning job, the place that the launcher has given it."""
