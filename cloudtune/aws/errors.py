@@ -139,7 +139,7 @@ def translate(error: BaseException, operation: str) -> AwsError:
     if isinstance(error, AwsError):
         return error
     if isinstance(error, boto.ClientError):
-        return _from_answer(ServiceAnswer.of(error), operation)
+        return from_answer(ServiceAnswer.of(error), operation)
     if isinstance(error, _NO_CREDENTIALS):
         return AccessDenied(
             f"Cannot {operation}: {error}",
@@ -157,7 +157,8 @@ def translate(error: BaseException, operation: str) -> AwsError:
     return AwsError(f"Cannot {operation}: {error!r}", "", type(error).__name__)
 
 
-def _from_answer(answer: ServiceAnswer, operation: str) -> AwsError:
+def from_answer(answer: ServiceAnswer, operation: str) -> AwsError:
+    """The error of cloudtune for an error response; ``operation`` as in :func:`translate`."""
     cls = _class_of(answer)
     hint = _HINT_OF_CODE.get(answer.code) or _HINTS.get(cls, "")
     text = answer.message if answer.message and answer.message != answer.code else "no further explanation"

@@ -44,7 +44,7 @@ FLOORS = {
         "results",
     ],
     4: ["backend", "stores", "aws"],
-    5: ["tuner", "remote", "emulator", "experiments", "testing", "cli"],
+    5: ["tuner", "remote", "sagemaker_backend", "simulated_cloud", "emulator", "experiments", "testing", "cli"],
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 #: Third-party packages that a floor may import at all (inside functions included).
