@@ -20,7 +20,7 @@ from cloudtune.sagemaker_backend.metric_definitions import metric_definitions
 from cloudtune.sagemaker_backend.ports import Cloud
 from cloudtune.sagemaker_backend.session import open_session
 from cloudtune.sagemaker_backend.template import TrialTemplate, as_template
-from cloudtune.sagemaker_backend.trial_script import moved
+from cloudtune.sagemaker_backend.trial_script import moved, script_path
 from cloudtune.trial import Trial
 
 
@@ -32,8 +32,8 @@ class SageMakerBackend:
 
     Args:
         sm_estimator: What the jobs of trials are like: a :class:`~cloudtune.job_spec.TrainingJobSpec` (with
-            ``entry_point``), an estimator of the SageMaker SDK's version 2, or a ``ModelTrainer`` of its version 3.
-            Its instance type and number may be tuned: ``st_instance_type``, ``st_instance_count`` in the search space.
+            ``entry_point``), an estimator of the SageMaker SDK, version 2, or a ``ModelTrainer`` of version 3. Its
+            instance type and number may be tuned, by ``st_instance_type`` and ``st_instance_count`` in the space.
         metrics_names: Metrics that the console plots for each job.
         s3_path: Where experiments are kept, ``s3://bucket/prefix``; default: where ``load_experiment`` looks.
         delete_checkpoints: Checkpoints of trials that will not be resumed are deleted.
@@ -97,11 +97,18 @@ class SageMakerBackend:
 
     def entrypoint_path(self) -> Path:
         """The training script."""
-        return self._template.source_dir / self._template.command[0]
+        return script_path(self._template)
 
-    def set_entrypoint(self, script: str | os.PathLike[str]) -> None:
-        """The script's folder has moved, with all that travels; as after a move to another machine."""
-        self._template = moved(self._template, Path(script))
+    #: RemoteLauncher sends the tuner to an instance that does nothing but tuning.
+    trials_run_here = False
+
+    def code_folders(self) -> list[Path]:
+        """The script's folder, and what else the trials import."""
+        return [self._template.source_dir, *self._template.dependencies]
+
+    def move_code(self, folder: Path, packages: Path) -> None:
+        """The first of :meth:`code_folders` is ``folder`` now, the others are in ``packages``."""
+        self._template = moved(self._template, folder, packages)
 
     def metadata(self) -> dict[str, Any]:
         spec = self._template.spec

@@ -18,8 +18,8 @@ from cloudtune.trial import Trial
 
 logger = logging.getLogger(__name__)
 
-#: Longest pause of the engine's thread, seconds.
-_MAX_PAUSE_S = 1.0
+#: Shortest and longest pause between two steps, seconds.
+_MIN_PAUSE_S, _MAX_PAUSE_S = 0.05, 1.0
 #: How long the end of a session waits for stops and deletions to reach the cloud, seconds.
 _SETTLE_S = 30.0
 
@@ -109,7 +109,7 @@ class InlineDrive(_Commands):
     def wait(self, timeout_s: float) -> None:
         if not self.desk.outbox.news.is_set():
             clock = self.desk.clock
-            clock.sleep(min(timeout_s, max(0.0, self.engine.next_at() - clock.now())))
+            clock.sleep(min(timeout_s, max(_MIN_PAUSE_S, self.engine.next_at() - clock.now())))
 
     def close(self) -> None:
         deadline = self.desk.clock.now() + _SETTLE_S
@@ -153,7 +153,7 @@ class ThreadDrive(_Commands):
             while not self._closing.is_set():
                 self._wake.clear()
                 self.engine.step()
-                self._wake.wait(max(0.0, min(_MAX_PAUSE_S, self.engine.next_at() - clock.now())))
+                self._wake.wait(max(_MIN_PAUSE_S, min(_MAX_PAUSE_S, self.engine.next_at() - clock.now())))
             deadline = clock.now() + _SETTLE_S
             self.engine.step()
             while not self.engine.is_settled() and clock.now() < deadline:

@@ -81,7 +81,7 @@ class Launcher:
     # -- finding
 
     def _find(self, run: TrialRun, now: float) -> bool:
-        """Of a run that is not to be created: its job (the last, if there are several). Whether that is settled."""
+        """Of a run that is not to be created: its job, the last if there are several. Whether it is settled."""
         if not self._desk.describe_budget.try_take():
             return False
         found = self._describe(run)

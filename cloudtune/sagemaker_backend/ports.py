@@ -1,8 +1,8 @@
 """What the backend asks of the cloud. :mod:`cloudtune.sagemaker_backend.aws_cloud` answers from AWS, and
 :mod:`cloudtune.simulated_cloud` from a script on a virtual clock.
 
-Each method is one try of few calls: it raises an :class:`~cloudtune.errors.AwsError` of the class that says what may
-be done, and neither waits nor repeats: pacing and patience are the backend's.
+Each method is one try of few calls: it raises an :class:`~cloudtune.errors.AwsError` of the class that says what
+may be done, and neither waits nor repeats: pacing and patience are the backend's.
 """
 
 from __future__ import annotations

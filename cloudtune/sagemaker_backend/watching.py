@@ -65,7 +65,15 @@ class Watcher:
 
     def next_at(self) -> float:
         """When something is due, if there is any job."""
-        return min(self._listing.next_at(), self._reading.next_at())
+        runs = self._by_job.values()
+        times = [self._reading.next_at()]
+        if any(run.terminal_at is None for run in runs):
+            times.append(self._listing.next_at())
+        if any(run.terminal_at is not None and not run.has_details for run in runs):
+            times.append(self._describing.next_at())
+        if self._log_reports:
+            times.append(self._logs.next_at())
+        return min(times)
 
     def learn(self, run: TrialRun, status: JobStatus, now: float, details: bool) -> None:
         """Takes notice of what the service says of a run's job. What it says later of earlier times is ignored."""
