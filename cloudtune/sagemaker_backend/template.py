@@ -14,7 +14,6 @@ from cloudtune.backend.local.arguments import EntryPoint
 from cloudtune.errors import SpecError
 from cloudtune.job_spec import DEFAULT_CHECKPOINT_PATH, TrainingJobSpec
 from cloudtune.remote import job_layout as layout
-from cloudtune.remote import trial_layout
 from cloudtune.sagemaker_backend.channels import channel_uris
 from cloudtune.sagemaker_backend.given_job import REQUIREMENTS, GivenJob
 from cloudtune.sagemaker_backend.sdk_v2_template import is_estimator, job_of_estimator
@@ -23,7 +22,7 @@ from cloudtune.sagemaker_backend.trial_script import locate_script
 
 #: Longest value of an environment variable of a job.
 MAX_ENVIRONMENT_VALUE = 512
-_OWN_NAMES = ("cloudtune", trial_layout.SCRIPT_FOLDER)
+_OWN_NAME = "cloudtune"
 
 
 @dataclass(frozen=True)
@@ -128,10 +127,10 @@ def _dependencies(given: Sequence[str | Path]) -> tuple[Path, ...]:
     for path in paths:
         if not path.exists():
             raise SpecError(f"The dependency {str(path)!r} does not exist.", "Mend the path.")
-        if import_name(path) in _OWN_NAMES:
+        if import_name(path) == _OWN_NAME:
             raise SpecError(
-                f"The dependency {str(path)!r} is called as a folder of cloudtune's in the job.",
-                f"Rename it: {' and '.join(_OWN_NAMES)} are taken.",
+                f"The dependency {str(path)!r} would hide the package {_OWN_NAME}, which is in every job anyway.",
+                "Leave it out, or rename it.",
             )
     return paths
 

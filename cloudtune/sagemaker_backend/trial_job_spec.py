@@ -55,13 +55,14 @@ def instances_of(template: TrialTemplate, config: Mapping[str, Any]) -> tuple[st
     Raises:
         SpecError: They are of the wrong kind.
     """
-    kind = config.get(constants.ST_INSTANCE_TYPE, template.spec.instance_type)
+    values = {**template.hyperparameters, **config}
+    kind = values.get(constants.ST_INSTANCE_TYPE, template.spec.instance_type)
     if not isinstance(kind, str) or not kind.startswith("ml."):
         raise SpecError(
             f"{constants.ST_INSTANCE_TYPE} is {kind!r}, which is no instance type.",
             "Let the search space choose among names such as ml.m5.large.",
         )
-    count = config.get(constants.ST_INSTANCE_COUNT, template.spec.instance_count)
+    count = values.get(constants.ST_INSTANCE_COUNT, template.spec.instance_count)
     count = getattr(count, "item", lambda: count)()  # NumPy's
     if not isinstance(count, int) or isinstance(count, bool) or count < 1:
         raise SpecError(
@@ -135,16 +136,13 @@ def image_of(template: TrialTemplate, region: str, instance_type: str) -> str:
 
 
 def _hyperparameters(template: TrialTemplate, trial: Trial, instance_type: str, count: int) -> dict[str, Any]:
-    values = {
-        **template.hyperparameters,
-        **trial.config,
-        constants.ST_INSTANCE_TYPE: instance_type,
-        constants.ST_INSTANCE_COUNT: count,
-    }
+    values = {**template.hyperparameters, **trial.config}
+    # A script that does not tune them need not know them.
+    actual = {constants.ST_INSTANCE_TYPE: instance_type, constants.ST_INSTANCE_COUNT: count}
+    values.update({name: value for name, value in actual.items() if name in values})
     if len(values) > MAX_HYPERPARAMETERS:
         raise SpecError(
-            f"Trial {trial.trial_id} has {len(values)} hyperparameters, two of them about its instances; a job "
-            f"can have {MAX_HYPERPARAMETERS}.",
+            f"Trial {trial.trial_id} has {len(values)} hyperparameters; a job can have {MAX_HYPERPARAMETERS}.",
             "Leave out of the configuration what is the same for all trials, or put several into one list.",
         )
     for name, text in encode_hyperparameters(values).items():

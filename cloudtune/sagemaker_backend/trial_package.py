@@ -27,7 +27,8 @@ def build_trial_archive(template: TrialTemplate) -> CodeArchive:
             (package_folder(), "cloudtune"),
             (template.source_dir, trial_layout.SCRIPT_FOLDER),
             (merge_requirements([own, *_requirement_files(template)]).encode(), layout.REQUIREMENTS),
-            *((path, import_name(path)) for path in template.dependencies),
+            # Beside the script, where its author expects the files in them.
+            *((path, f"{trial_layout.SCRIPT_FOLDER}/{import_name(path)}") for path in template.dependencies),
         ]
     )
 
