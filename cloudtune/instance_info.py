@@ -122,7 +122,7 @@ def _infos(given: tuple[Path, int] | None) -> InstanceInfos:
 
 def price_per_hour(instance_type: str, region: str | None = None) -> float | None:
     """US dollars per hour on demand; None if nobody knows the type. In this order: ``CLOUDTUNE_PRICES``, what was
-    looked up for ``region`` (default: us-east-1) within a month, the table (of us-east-1).
+    looked up for ``region`` (default: the environment's) within a month, the table (of us-east-1).
 
     Raises:
         SpecError: The file that ``CLOUDTUNE_PRICES`` names is damaged.
@@ -130,7 +130,7 @@ def price_per_hour(instance_type: str, region: str | None = None) -> float | Non
     given = instance_prices.given_rows(instance_prices.given_file()).get(instance_type)
     if given is not None:
         return given["price_per_hour"]
-    found = instance_prices.looked_up(region or instance_prices.DEFAULT_REGION)
+    found = instance_prices.looked_up(region or instance_prices.default_region())
     if found is not None and instance_type in found.usd_per_hour:
         return found.usd_per_hour[instance_type]
     infos = instance_infos()
@@ -140,7 +140,7 @@ def price_per_hour(instance_type: str, region: str | None = None) -> float | Non
 def prices_date(region: str | None = None) -> str:
     """From when the prices are, for people: ``2025-07``, or the day of the price list that was looked up; with the
     user's own file, if there is one."""
-    found = instance_prices.looked_up(region or instance_prices.DEFAULT_REGION)
+    found = instance_prices.looked_up(region or instance_prices.default_region())
     date = _table_date() if found is None else found.date
     given = instance_prices.given_file()
     return date if given is None else f"{date}, except for those in {given[0]}"

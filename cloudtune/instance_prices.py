@@ -23,8 +23,8 @@ from cloudtune.constants import ENV_PRICES
 from cloudtune.errors import SpecError
 from cloudtune.paths import experiments_root, write_atomic
 
-#: Of the region that is meant where none is named, and of the package's table.
-DEFAULT_REGION = "us-east-1"
+#: Of the package's table.
+TABLE_REGION = "us-east-1"
 FRESH_S = 30 * 24 * 3600.0
 _NUMBERS = ("price_per_hour", "vcpus", "memory_gib", "gpus")
 
@@ -45,6 +45,11 @@ class LookedUp:
     date: str
     at: float
     usd_per_hour: dict[str, float] = field(default_factory=dict)
+
+
+def default_region() -> str:
+    """That of the environment."""
+    return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or TABLE_REGION
 
 
 def given_file() -> tuple[Path, int] | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cloudtune.clock import Clock, WallClock
 from cloudtune.trial import Config, Status
-from cloudtune.tuning_status import MIN_SHOWN_COST, TrialRow, TuningStatus, as_number
+from cloudtune.tuning_status import MIN_SHOWN_COST, TrialRow, TuningStatus, as_number, dollars
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -49,6 +49,7 @@ class _Goal(NamedTuple):
     modes: list[str]
     n_workers: int
     max_wallclock_time: float | None
+    max_cost: float | None
 
     def value(self, row: TrialRow) -> float | None:
         """The best value of the first metric that the trial has reported."""
@@ -95,17 +96,21 @@ class LiveView:
         modes: Sequence[str],
         n_workers: int,
         max_wallclock_time: float | None = None,
+        max_cost: float | None = None,
+        preface: str = "",
     ) -> None:
-        """Tuning begins."""
+        """Tuning begins. ``preface`` is said before anything else."""
         from rich.console import Console
         from rich.live import Live
 
         self.stop()
-        self._goal = _Goal(tuner_name, list(metric_names), list(modes), n_workers, max_wallclock_time)
+        self._goal = _Goal(tuner_name, list(metric_names), list(modes), n_workers, max_wallclock_time, max_cost)
         self._last, self._announced, self._note = None, None, ""
         self._drawn_at = self._best_at = float("-inf")
         self._line_at = self._clock.now()
         console = self._console = self._given_console or Console()
+        if preface:
+            self._line(preface)
         if console.is_terminal and not console.is_dumb_terminal and not console.is_jupyter:
             live = self._live = Live(console=console, auto_refresh=False, vertical_overflow="crop")
             self._guarded(live.start)
@@ -194,7 +199,7 @@ class LiveView:
         if best is not None:
             parts.append(f"best {self._metric()} = {_number(best[1])} (trial {best[0]})")
         if status.cost >= MIN_SHOWN_COST:
-            parts.append(f"${status.cost:.2f}")
+            parts.append(_cost(status, self._goal.max_cost if self._goal else None))
         limit = self._goal.max_wallclock_time if self._goal else None
         return f"[{_elapsed(status, limit)}] {', '.join(parts)}"
 
@@ -209,6 +214,15 @@ def _counts(status: TuningStatus) -> str:
     if status.num_trials_interrupted:
         shown += f", {status.num_trials_interrupted} interrupted"
     return f"{shown}, {status.num_reports} reports"
+
+
+def _cost(status: TuningStatus, limit: float | None) -> str:
+    """``$1.20 of $5.00 (other than trials: $0.30)``; a tilde before what is not as billed."""
+    shown = f"{'~' if status.costs.is_estimated else ''}{dollars(status.cost)}"
+    if limit is not None:
+        shown += f" of {dollars(limit)}"
+    other = status.costs.other_usd
+    return f"{shown} (other than trials: {dollars(other)})" if other >= MIN_SHOWN_COST else shown
 
 
 def _duration(seconds: float) -> str:
@@ -250,7 +264,7 @@ def _view(
         parts.append(_one_line(text))
     rows = _choose_rows(goal, status, max(1, min(_MAX_ROWS, height - _OVERHEAD)))
     if rows:
-        parts.append(_trials(goal, rows, best, width))
+        parts.append(_trials(goal, rows, best, width, with_cost=not status.costs.is_empty))
         hidden = status.num_trials_started - len(rows)
         if hidden > 0:
             parts.append(Text(f"and {hidden} more trials", "dim"))
@@ -289,7 +303,7 @@ def _workers(goal: _Goal, status: TuningStatus) -> RenderableType:
     if status.num_trials_failed:
         text.highlight_words([f"{status.num_trials_failed} failed"], "red")
     if status.cost >= MIN_SHOWN_COST:
-        text.append(f"  ${status.cost:.2f}")
+        text.append(f"  {_cost(status, goal.max_cost)}")
     return _one_line(text)
 
 
@@ -309,7 +323,7 @@ def _choose_rows(goal: _Goal, status: TuningStatus, limit: int) -> list[TrialRow
     return running + heapq.nsmallest(limit - len(running), others, key=badness)
 
 
-def _trials(goal: _Goal, rows: list[TrialRow], best: Best | None, width: int) -> Table:
+def _trials(goal: _Goal, rows: list[TrialRow], best: Best | None, width: int, with_cost: bool) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -325,6 +339,8 @@ def _trials(goal: _Goal, rows: list[TrialRow], best: Best | None, width: int) ->
         table.add_column(name, justify="right", no_wrap=True, overflow="ellipsis", max_width=24)
     if full:
         table.add_column("best", justify="right", no_wrap=True)
+        if with_cost:
+            table.add_column("cost", justify="right", no_wrap=True)
         table.add_column("hyperparameters", no_wrap=True, overflow="ellipsis", ratio=1)
     for row in rows:
         is_best = best is not None and best[0] == row.trial_id
@@ -335,6 +351,8 @@ def _trials(goal: _Goal, rows: list[TrialRow], best: Best | None, width: int) ->
         cells += [Text(_number(row.last_metrics.get(name))) for name in metrics]
         if full:
             cells.append(Text(_number(goal.value(row)), "green" if is_best else ""))
+            if with_cost:
+                cells.append(Text(dollars(row.worker_cost) if row.worker_cost >= MIN_SHOWN_COST else "-"))
             cells.append(Text(_settings(row.config), "dim"))
         table.add_row(*cells, style="bold" if is_best else None)
     return table

@@ -17,7 +17,7 @@ from cloudtune import names
 from cloudtune.clock import Clock, VirtualClock, WallClock
 from cloudtune.errors import Conflict, NotFound, SpecError, StoreError, TuningFailed
 from cloudtune.experiment.core import CoreOptions, ExperimentCore
-from cloudtune.experiment.ports import ExperimentStore, SupportsCheckpoints, TrialBackend
+from cloudtune.experiment.ports import ExperimentStore, HasCost, SupportsCheckpoints, TrialBackend
 from cloudtune.live_view import LiveView
 from cloudtune.optimizer.scheduler import HasDrawnSeed, Scheduler
 from cloudtune.paths import ExperimentPaths, experiments_root
@@ -28,7 +28,7 @@ from cloudtune.stores.file import FileStore
 from cloudtune.trial import Config
 from cloudtune.tuner_callback import CallbackObserver, TunerCallback
 from cloudtune.tuner_loop import LoopObserver, TunerLoop
-from cloudtune.tuner_observers import LiveObserver, RecordKeeper
+from cloudtune.tuner_observers import CostKeeper, LiveObserver, RecordKeeper
 from cloudtune.tuning_status import TuningStatus
 
 logger = logging.getLogger(__name__)
@@ -243,7 +243,7 @@ class Tuner:
         keeper = RecordKeeper(
             self.paths, WallClock(), self.results_update_interval, snapshot if self.save_tuner else None, saved
         )
-        observers: list[LoopObserver] = [keeper]
+        observers: list[LoopObserver] = [keeper, CostKeeper(self.paths, self.tuning_status)]
         if self.callbacks:
             observers.append(CallbackObserver(self.callbacks, self, core.state))
         if not isinstance(self._clock, VirtualClock):
@@ -257,8 +257,23 @@ class Tuner:
         return observers
 
     def _start_view(self, view: LiveView) -> None:
-        limit = getattr(self.stop_criterion, "max_wallclock_time", None)
-        view.start(self.name, self.scheduler.metric_names(), self.scheduler.metric_mode(), self.n_workers, limit)
+        scheduler, limits = self.scheduler, self.stop_criterion
+        view.start(
+            self.name,
+            scheduler.metric_names(),
+            scheduler.metric_mode(),
+            self.n_workers,
+            getattr(limits, "max_wallclock_time", None),
+            getattr(limits, "max_cost", None),
+            self._highest_cost(),
+        )
+
+    def _highest_cost(self) -> str:
+        backend = self.trial_backend
+        if not isinstance(backend, HasCost):
+            return ""
+        cost = backend.highest_cost(self.n_workers, self.stop_criterion)
+        return "" if cost is None else f"{self.name} costs {cost}."
 
     def _closing_note(self, core: ExperimentCore) -> str:
         ended = core.state.ended

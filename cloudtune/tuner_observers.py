@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
+from cloudtune import experiment_record as record
 from cloudtune.clock import Clock
-from cloudtune.errors import SnapshotError
+from cloudtune.errors import SnapshotError, StoreError
 from cloudtune.experiment import events as ev
+from cloudtune.instance_info import prices_date
 from cloudtune.live_view import LiveView
 from cloudtune.paths import ExperimentPaths
 from cloudtune.results.frame import ResultsBuilder
 from cloudtune.trial import Outcome
-from cloudtune.tuning_status import TuningStatus
+from cloudtune.tuning_status import MIN_SHOWN_COST, TuningStatus
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +87,45 @@ class RecordKeeper:
             logger.warning("Results cannot be written to %s (%s); the journal has them.", self._paths.dir, error)
             return False
         return True
+
+
+class CostKeeper:
+    """Writes into ``metadata.json``, at the end of each session, what the experiment has cost so far, if anything.
+
+    Args:
+        paths: Of the experiment.
+        status: Knows the cost.
+    """
+
+    def __init__(self, paths: ExperimentPaths, status: TuningStatus) -> None:
+        self._paths = paths
+        self._status = status
+
+    def on_session(self, past: Sequence[ev.Event]) -> None:
+        """Nothing to do."""
+
+    def on_events(self, events: Sequence[ev.Event]) -> None:
+        """Nothing to do: the status is told."""
+
+    def on_turn(self) -> None:
+        """Nothing to do."""
+
+    def on_session_end(self) -> None:
+        status, metadata = self._status, record.read_metadata(self._paths.dir)
+        if metadata is None or status.cost < MIN_SHOWN_COST:
+            return
+        cost = {
+            "usd": status.cost,
+            "trials_usd": status.cost - status.costs.other_usd,
+            "other_usd": status.costs.other_usd,
+            "billed_s": status.costs.billed_s,
+            "prices_date": prices_date(),
+            "estimated": status.cost_is_estimated,
+        }
+        try:
+            record.write_metadata(self._paths, {**metadata, "cost": cost})
+        except StoreError as error:
+            logger.warning("The cost is not in metadata.json (%s); the journal has it.", error)
 
 
 class LiveObserver:
