@@ -210,6 +210,18 @@ class TuningStatus:
         """Whether some of :attr:`cost` is not as billed."""
         return self.costs.is_estimated or self._reported_cost > 0
 
+    def cost_text(self) -> str:
+        """``$1.25 (trials $1.05, other $0.20; estimated)``."""
+        notes = []
+        if self.costs.other_usd >= MIN_SHOWN_COST:
+            notes.append(
+                f"trials {dollars(self.cost - self.costs.other_usd)}, other {dollars(self.costs.other_usd)}"
+            )
+        elif self.costs.is_empty:
+            notes.append("of the trials")
+        notes.append("estimated" if self.cost_is_estimated else "as billed")
+        return f"{dollars(self.cost)} ({'; '.join(notes)})"
+
     def cost_with_another_trial(self) -> float | None:
         """What everything that runs and one more attempt are expected to come to, US dollars: an attempt costs as
         much as the mean of those that have ended. None as long as none has whose cost was measured."""

@@ -149,7 +149,7 @@ def _summary(experiment: ExperimentResult) -> list[tuple[str, str]]:
     lines.append(("reports", str(experiment.num_reports)))
     lines.append(("time", f"{experiment.wallclock_time:.1f} s"))
     if experiment.status is not None and experiment.status.cost >= MIN_SHOWN_COST:
-        lines.append(("cost", f"${experiment.status.cost:.2f} (estimated, of the trials)"))
+        lines.append(("cost", experiment.status.cost_text()))
     if experiment.num_interruptions:
         lines.append(("interrupted", f"{experiment.num_interruptions} times, and continued"))
     lines.append(("folder", str(experiment.path)))
