@@ -24,9 +24,14 @@ class Cloud:
     emulator: EmulatorHandle | None = None
 
 
-def connect(force_emulator: bool) -> Cloud:
+def connect(force_emulator: bool, jobs_at_once: int | None = None) -> Cloud:
     """The account that the environment's credentials belong to; the emulator, started if need be, where there are
     none or it is asked for.
+
+    Args:
+        force_emulator: Use the emulator even if there are credentials.
+        jobs_at_once: So many jobs must be able to run at once: on the emulator, a tuner in a job would wait for
+            ever for the jobs of its trials if there were room for itself alone. None: as many as it lets.
 
     Raises:
         MissingExtra: The emulator is needed and not installed.
@@ -36,7 +41,7 @@ def connect(force_emulator: bool) -> Cloud:
         return Cloud(session)
     from cloudtune.emulator.daemon import ensure_running
 
-    return _emulated(ensure_running())
+    return _emulated(ensure_running(max_parallel_jobs=jobs_at_once))
 
 
 def session_for_reading() -> AwsSession:

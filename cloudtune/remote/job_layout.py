@@ -18,6 +18,10 @@ ENV_LOGS_URI = "CLOUDTUNE_LOGS_URI"
 ENV_COMMAND = "CLOUDTUNE_COMMAND"
 #: Name of the experiment that the job tunes.
 ENV_TUNER_NAME = "CLOUDTUNE_TUNER_NAME"
+#: Where each trial has a job of its own: type of the instance that the tuner has for itself; and ``spot``, if so.
+ENV_TUNER_INSTANCE = "CLOUDTUNE_TUNER_INSTANCE"
+#: Set by the supervisor: since when that instance is in use, seconds since the epoch.
+ENV_TUNER_SINCE = "CLOUDTUNE_TUNER_SINCE"
 
 #: Input channel that holds the code archive.
 CODE_CHANNEL = "cloudtune"

@@ -21,6 +21,7 @@ from cloudtune.aws.training_jobs import TrainingJobs
 from cloudtune.aws.training_request import MAX_RUN_S, create_training_job_request, validate_request
 from cloudtune.clock import WallClock
 from cloudtune.errors import AwsError, CloudtuneError, JobFailed, ResourceNotFound, SpecError
+from cloudtune.experiment.ports import HasCost
 from cloudtune.job_spec import TrainingJobSpec
 from cloudtune.paths import S3ExperimentPaths, S3Uri, code_archive
 from cloudtune.remote import job_layout as layout
@@ -28,12 +29,14 @@ from cloudtune.remote.cloud import Cloud, connect
 from cloudtune.remote.estimator_arguments import IMAGE_ARGUMENTS, resource_arguments
 from cloudtune.remote.job_image import choose_image
 from cloudtune.remote.job_view import Progress, end_of, follow_job
-from cloudtune.remote.tuner_package import build_tuner_archive, script_of
+from cloudtune.remote.tuner_package import as_code, build_tuner_archive
 from cloudtune.remote.tuning_job import JobResources, TuningJob, continued_by, tuning_job_spec
 from cloudtune.remote.tuning_metrics import metric_definitions
 from cloudtune.tuner import Tuner
 
 DEFAULT_INSTANCE_TYPE = "ml.c5.4xlarge"
+#: Where each trial has a job of its own.
+SMALL_INSTANCE_TYPE = "ml.m5.large"
 #: As instance type: the embedded emulator, whatever credentials there are.
 LOCAL = "local"
 _LOOK_AT_AWS_S = 15.0
@@ -44,7 +47,8 @@ _LOG_LINES = 20
 
 
 class RemoteLauncher:
-    """Runs a tuner, with its LocalBackend, inside one SageMaker training job.
+    """Runs a tuner inside one SageMaker training job: with a LocalBackend its trials, too; with a SageMakerBackend
+    it starts a job for each of them from there, and comes back to them if it is interrupted.
 
     The tuner is pickled and unpickled in the job, so launch it from the Python that the image has. Its state goes
     to S3 all the while: ``load_experiment(tuner.name)`` works while it runs. The job is named as the tuner; a
@@ -53,18 +57,22 @@ class RemoteLauncher:
 
     Args:
         tuner: Not yet run. The folder of its training script travels with it.
-        role: IAM role of the job; default: ``$AWS_ROLE``, or the account's SageMaker role.
-        instance_type: What the job runs on; ``"local"``: the embedded emulator even if there is AWS.
-        dependencies: Folders of Python packages, or modules, that the tuner or the script imports.
+        role: IAM role of the job; default: ``$AWS_ROLE``, or the account's SageMaker role. Jobs of trials have it,
+            too, unless their template names another.
+        instance_type: What the job runs on; default: ml.c5.4xlarge, and ml.m5.large where it does nothing but
+            tuning; ``"local"``: the embedded emulator even if there is AWS.
+        dependencies: Folders of Python packages, or modules, that the tuner imports, or a script that runs there.
         store_logs_localbackend: Upload what the trials print.
         log_level: Of cloudtune in the job, a level or name of ``logging``; default ``INFO``.
-        s3_path: Where experiments are kept, ``s3://bucket/prefix``; default: where ``load_experiment`` looks.
+        s3_path: Where experiments are kept, ``s3://bucket/prefix``; default: the backend's, or where
+            ``load_experiment`` looks.
         no_tuner_logging: The job's log has errors of the tuner and new best values only.
         publish_tuning_metrics: Print how the best value moves such that the console can plot it.
         estimator_kwargs: As an estimator of the SageMaker SDK has them: ``image_uri`` or ``framework_version`` and
             ``py_version`` (PyTorch), ``max_run``, ``max_wait``, ``use_spot_instances``, ``volume_size``,
             ``environment``, ``tags``, ``subnets``, ``security_group_ids``, ``keep_alive_period_in_seconds``,
-            ``volume_kms_key``, ``checkpoint_s3_uri`` (each tuner has a folder of its own below it).
+            ``volume_kms_key``, ``checkpoint_s3_uri`` (each tuner has a folder of its own below it; not where
+            trials have jobs, whose checkpoints are with the experiment).
 
     Raises:
         SpecError: For arguments that cannot work.
@@ -74,7 +82,7 @@ class RemoteLauncher:
         self,
         tuner: Tuner,
         role: str | None = None,
-        instance_type: str = DEFAULT_INSTANCE_TYPE,
+        instance_type: str | None = None,
         dependencies: Sequence[str | Path] | None = None,
         store_logs_localbackend: bool = False,
         log_level: int | str | None = None,
@@ -90,14 +98,24 @@ class RemoteLauncher:
                 f"RemoteLauncher(dependencies={dependencies!r}) must be a list.", "Write [...] around it."
             )
         names.check_name(tuner.name, "The tuner's name")
-        self._script = script_of(tuner)
+        code = as_code(tuner)
+        code.code_folders()  # which are missing on the laptop, not in the job
+        self._trials_run_here = code.trials_run_here
         self._resources = resource_arguments(estimator_kwargs)
         self._image = {name: estimator_kwargs.get(name) for name in IMAGE_ARGUMENTS}
         self._log_level = _level(log_level)
+        if not self._trials_run_here and "checkpoint_s3_uri" in self._resources:
+            raise SpecError(
+                "RemoteLauncher(checkpoint_s3_uri=...) is for trials that run on the tuner's instance; these have "
+                "jobs of their own.",
+                "Leave it out: their checkpoints are kept with the experiment (s3_path=...).",
+            )
+        s3_path = s3_path or getattr(tuner.trial_backend, "s3_path", None)
         self._s3_path = None if s3_path is None else S3Uri.parse(s3_path)
         self.tuner = tuner
         self.role = role
-        self.instance_type = instance_type
+        self._default_type = DEFAULT_INSTANCE_TYPE if self._trials_run_here else SMALL_INSTANCE_TYPE
+        self.instance_type = instance_type or self._default_type
         self.dependencies = list(dependencies or ())
         self.store_logs_localbackend = store_logs_localbackend
         self.no_tuner_logging = no_tuner_logging
@@ -118,10 +136,11 @@ class RemoteLauncher:
             JobFailed: With ``wait``, if the job did not complete; with the reason and the end of its log.
         """
         self._refuse_begun()
-        archive = build_tuner_archive(self.tuner, self._script, self.dependencies)
+        archive = build_tuner_archive(self.tuner, self.dependencies)
         if archive.skipped:
             self._say(f"Not sent, since jobs should not need them: {', '.join(archive.skipped)}")
-        cloud = connect(self.instance_type == LOCAL)
+        jobs_at_once = None if self._trials_run_here else self.tuner.n_workers + 1
+        cloud = connect(self.instance_type == LOCAL, jobs_at_once)
         spec = self._spec(cloud, archive)
         self._say_where(cloud, spec)
         upload_code(S3Objects(cloud.session), S3Uri.parse(spec.channels[layout.CODE_CHANNEL]).bucket, archive)
@@ -149,7 +168,7 @@ class RemoteLauncher:
 
     def _spec(self, cloud: Cloud, archive: CodeArchive) -> TrainingJobSpec:
         session = cloud.session
-        instance_type = DEFAULT_INSTANCE_TYPE if self.instance_type == LOCAL else self.instance_type
+        instance_type = self._default_type if self.instance_type == LOCAL else self.instance_type
         role = session.role_arn(self.role)
         where = self._where(cloud)
         bucket = where.root.bucket
@@ -174,13 +193,13 @@ class RemoteLauncher:
             code=code_archive(bucket, archive.digest),
             command=[layout.RUN_TUNER],
             hyperparameters={
-                "script": self._script.name,
                 "log_level": self._log_level,
                 "no_tuner_logging": self.no_tuner_logging,
                 "publish_tuning_metrics": self.publish_tuning_metrics,
             },
             wallclock_s=getattr(self.tuner.stop_criterion, "max_wallclock_time", None),
             n_workers=self.tuner.n_workers,
+            trials_role_arn=None if self._trials_run_here else role,
             store_logs=self.store_logs_localbackend,
             metric_definitions=definitions,
         )
@@ -273,11 +292,19 @@ class RemoteLauncher:
             )
         spot = " (spot)" if spec.spot else ""
         where = "On AWS" if cloud.emulator else "Cost"
-        self._say(f"Tuning {self.tuner.name} on {spec.instance_type}{spot}. {where}: {highest_cost([spec])}.")
+        self._say(f"Tuning {self.tuner.name} on {spec.instance_type}{spot}. {where}: {self._cost(spec)}.")
         if spec.max_run_s == MAX_RUN_S:
             self._say(
                 "It may run for 28 days; StoppingCriterion(max_wallclock_time=...) or max_run=... limits it."
             )
+
+    def _cost(self, spec: TrainingJobSpec) -> str:
+        own = str(highest_cost([spec]))
+        backend: object = self.tuner.trial_backend
+        if self._trials_run_here or not isinstance(backend, HasCost):
+            return own
+        trials = backend.highest_cost(self.tuner.n_workers, self.tuner.stop_criterion)
+        return f"for the tuner {own}; for the jobs of trials {trials}"
 
 
 def _is_there(jobs: TrainingJobs, name: str) -> bool:

@@ -13,10 +13,10 @@ from pathlib import Path
 if __name__ == "__main__":  # run by path: the folder of this file must not shadow installed packages
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
-from cloudtune.errors import CloudtuneError, SnapshotError, SpecError
+from cloudtune.errors import CloudtuneError, SnapshotError
 from cloudtune.remote import in_job
 from cloudtune.remote import job_layout as layout
-from cloudtune.remote.tuner_package import HasScript
+from cloudtune.remote.tuner_package import as_code
 from cloudtune.remote.tuning_metrics import TuningMetrics
 from cloudtune.script_args import parse_bool
 from cloudtune.snapshot import load_snapshot
@@ -26,7 +26,6 @@ from cloudtune.tuner import Tuner
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--script", required=True, help="training script, in its folder of the code archive")
     parser.add_argument("--log_level", type=int, default=logging.INFO)
     parser.add_argument("--no_tuner_logging", type=parse_bool, default=False)
     parser.add_argument("--publish_tuning_metrics", type=parse_bool, default=True)
@@ -44,15 +43,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
-    script = layout.code_folder() / layout.SCRIPT_FOLDER / options.script
+    code = layout.code_folder()
     # Modules beside the script, and files that it opens by relative names, are where they were.
-    sys.path.append(str(script.parent))
-    os.chdir(script.parent)
-    tuner = _load(layout.code_folder() / layout.TUNER_SNAPSHOT)
-    backend: object = tuner.trial_backend
-    if not isinstance(backend, HasScript):
-        raise SpecError(f"A {type(backend).__name__} cannot be moved to a job.")
-    backend.set_entrypoint(script)
+    sys.path.append(str(code / layout.SCRIPT_FOLDER))
+    os.chdir(code / layout.SCRIPT_FOLDER)
+    tuner = _load(code / layout.TUNER_SNAPSHOT)
+    as_code(tuner).move_code(code / layout.SCRIPT_FOLDER, packages=code)
     if options.publish_tuning_metrics:
         tuner.callbacks.append(TuningMetrics())
     if options.no_tuner_logging:
@@ -68,7 +64,8 @@ def _load(path: Path) -> Tuner:
         raise SnapshotError(
             error.message,
             "Launch from the Python that the image has, or pass image_uri of an image with yours. Pass modules "
-            "that the tuner needs as dependencies; list packages in a requirements.txt beside the script.",
+            "that the tuner needs as dependencies; list packages in a requirements.txt beside them (or beside the "
+            "script, unless trials have jobs of their own).",
         ) from error
     if not isinstance(tuner, Tuner):
         raise SnapshotError(f"{path} holds a {type(tuner).__name__}, no Tuner.")

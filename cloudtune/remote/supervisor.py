@@ -17,6 +17,7 @@ from pathlib import Path
 if __name__ == "__main__":  # run by path: the folder of this file must not shadow installed packages
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
+from cloudtune.clock import WallClock
 from cloudtune.remote import job_layout as layout
 from cloudtune.remote import process1
 from cloudtune.remote.job_requirements import install
@@ -24,6 +25,7 @@ from cloudtune.remote.job_requirements import install
 
 def main() -> int:
     """Returns the tuner's exit code."""
+    os.environ[layout.ENV_TUNER_SINCE] = str(WallClock().now())
     stop = process1.StopSignal("the tuner")
     code = layout.code_folder()
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import sys
 import sysconfig
 import tempfile
@@ -27,58 +26,73 @@ _INSTALLED = frozenset({"site-packages", "dist-packages"})
 
 
 @runtime_checkable
-class HasScript(Protocol):
-    """A backend whose training script can be moved."""
+class HasCode(Protocol):
+    """A backend whose trials' code can travel with the tuner."""
 
-    def entrypoint_path(self) -> Path: ...
+    #: Trials share the tuner's machine; else each has a job of its own, which installs what the script requires.
+    trials_run_here: bool
 
-    def set_entrypoint(self, script: str | os.PathLike[str]) -> None: ...
+    def code_folders(self) -> list[Path]:
+        """The folder that holds the training script, then packages and modules that it needs besides.
+
+        Raises:
+            SpecError: The script is missing.
+        """
+        ...
+
+    def move_code(self, folder: Path, packages: Path) -> None:
+        """The first of :meth:`code_folders` is ``folder`` now; the others are in ``packages``, each under the name
+        by which it is imported."""
+        ...
 
 
-def script_of(tuner: Tuner) -> Path:
-    """The tuner's training script on this machine.
+def as_code(tuner: Tuner) -> HasCode:
+    """The tuner's backend, which knows the code of its trials.
 
     Raises:
-        SpecError: Its backend has none that can be shipped, or it is missing.
+        SpecError: It has none that can travel.
     """
     backend: object = tuner.trial_backend
-    if not isinstance(backend, HasScript):
+    if not isinstance(backend, HasCode):
         raise SpecError(
-            f"RemoteLauncher cannot ship the script of a {type(backend).__name__}.", "Use a LocalBackend."
+            f"RemoteLauncher cannot ship the script of a {type(backend).__name__}.",
+            "Use a LocalBackend or a SageMakerBackend.",
         )
-    script = backend.entrypoint_path().expanduser().absolute()
-    if not script.is_file():
-        raise SpecError(
-            f"There is no training script {script}.",
-            "Give LocalBackend(entry_point=...) the path of a file: its folder travels with the tuner.",
-        )
-    return script
+    return backend
 
 
-def build_tuner_archive(tuner: Tuner, script: Path, dependencies: Sequence[str | Path]) -> CodeArchive:
+def build_tuner_archive(tuner: Tuner, dependencies: Sequence[str | Path]) -> CodeArchive:
     """Everything that the job needs.
 
     Raises:
         SnapshotError: The tuner cannot be pickled.
         SpecError: Something is missing, too large, contradicts itself, or would not be found in the job.
     """
-    folders = [Path(path).expanduser().resolve() for path in dependencies]
+    code = as_code(tuner)
+    script_folder, *others = code.code_folders()
+    packages = [(Path(path).expanduser().resolve(), import_name(Path(path))) for path in [*others, *dependencies]]
     snapshot = _pickled(tuner)
-    _refuse_modules_left_behind(snapshot, [script.parent, *folders])
-    requirements: list[Path | RequirementsText] = [
-        RequirementsText("cloudtune", "\n".join([*CORE_REQUIREMENTS, *_as_new_as_here()]))
-    ]
-    for folder in dict.fromkeys([script.parent.resolve(), *folders]):
-        requirements += sorted(folder.glob("requirements*.txt")) if folder.is_dir() else []
+    _refuse_modules_left_behind(snapshot, [script_folder, *(path for path, _ in packages)])
     return build_archive(
         [
             (package_folder(), "cloudtune"),
-            (script.parent, layout.SCRIPT_FOLDER),
+            (script_folder, layout.SCRIPT_FOLDER),
             (snapshot, layout.TUNER_SNAPSHOT),
-            (merge_requirements(requirements).encode(), layout.REQUIREMENTS),
-            *((folder, import_name(Path(path))) for folder, path in zip(folders, dependencies, strict=True)),
+            (_requirements(code, dependencies).encode(), layout.REQUIREMENTS),
+            *packages,
         ]
     )
+
+
+def _requirements(code: HasCode, dependencies: Sequence[str | Path]) -> str:
+    """Of the job. What trials require is installed where they run."""
+    found: list[Path | RequirementsText] = [
+        RequirementsText("cloudtune", "\n".join([*CORE_REQUIREMENTS, *_as_new_as_here()]))
+    ]
+    folders = [*(code.code_folders() if code.trials_run_here else ()), *dependencies]
+    for folder in dict.fromkeys(Path(path).expanduser().resolve() for path in folders):
+        found += sorted(folder.glob("requirements*.txt"))
+    return merge_requirements(found)
 
 
 def _pickled(tuner: Tuner) -> bytes:

@@ -10,6 +10,7 @@ from typing import Any
 
 import cloudtune
 from cloudtune import constants, names
+from cloudtune.aws.session import ENV_ROLE
 from cloudtune.aws.training_request import MAX_RUN_S
 from cloudtune.instance_info import price_per_hour
 from cloudtune.job_spec import TrainingJobSpec
@@ -38,8 +39,8 @@ class JobResources:
         environment: Added to the job's.
         subnets, security_group_ids: To run in a VPC.
         volume_kms_key: Encrypts the disk.
-        checkpoint_s3_uri: Overrides where the platform keeps the trials' checkpoints: below it, each experiment
-            has a folder of its own, since trials of all experiments have the same numbers.
+        checkpoint_s3_uri: Overrides where the platform keeps the checkpoints of trials on this instance: below it,
+            each experiment has a folder of its own, since trials of all experiments have the same numbers.
     """
 
     instance_type: str
@@ -71,6 +72,8 @@ class TuningJob:
         hyperparameters: Become ``--name value`` of that command.
         wallclock_s: How long it tunes; None: unknown.
         n_workers: Trials at the same time.
+        trials_role_arn: Trials have jobs of their own, as this role unless the tuner says otherwise; None: they
+            run on the tuner's instance.
         store_logs: Upload the trials' output.
         metric_definitions: Name to regular expression, for the console's plots.
     """
@@ -83,6 +86,7 @@ class TuningJob:
     hyperparameters: Mapping[str, Any]
     wallclock_s: float | None
     n_workers: int
+    trials_role_arn: str | None = None
     store_logs: bool = False
     metric_definitions: Mapping[str, str] = field(default_factory=dict)
 
@@ -97,10 +101,6 @@ def tuning_job_spec(job: TuningJob, resources: JobResources, region: str) -> Tra
     }
     if job.store_logs:
         environment[layout.ENV_LOGS_URI] = str(job.where.logs)
-    price = price_per_hour(resources.instance_type)
-    if price is not None:
-        # Trials share the instance: together they cost what it costs.
-        environment[constants.ENV_PRICE_PER_HOUR] = repr(price / job.n_workers)
     return TrainingJobSpec(
         name=job.job_name,
         image=resources.image,
@@ -108,7 +108,7 @@ def tuning_job_spec(job: TuningJob, resources: JobResources, region: str) -> Tra
         output_s3_uri=str(job.where.root / "output"),
         entrypoint=layout.ENTRYPOINT,
         hyperparameters=dict(job.hyperparameters),
-        environment={**environment, **resources.environment},
+        environment={**environment, **_about_trials(job, resources), **resources.environment},
         instance_type=resources.instance_type,
         volume_size_gb=resources.volume_size_gb,
         max_run_s=resources.max_run_s or max_run_s(job.wallclock_s),
@@ -126,7 +126,19 @@ def tuning_job_spec(job: TuningJob, resources: JobResources, region: str) -> Tra
     )
 
 
-def _checkpoints_of(job: TuningJob, resources: JobResources) -> str:
+def _about_trials(job: TuningJob, resources: JobResources) -> dict[str, str]:
+    if job.trials_role_arn is not None:
+        instance = f"{resources.instance_type} spot" if resources.spot else resources.instance_type
+        return {layout.ENV_TUNER_INSTANCE: instance, ENV_ROLE[0]: job.trials_role_arn}
+    price = price_per_hour(resources.instance_type)
+    # Trials share the instance: together they cost what it costs.
+    return {} if price is None else {constants.ENV_PRICE_PER_HOUR: repr(price / job.n_workers)}
+
+
+def _checkpoints_of(job: TuningJob, resources: JobResources) -> str | None:
+    if job.trials_role_arn is not None:
+        # Each trial's job has a place there: synced with this job as well, it would be restored and deleted here.
+        return None
     if resources.checkpoint_s3_uri is None:
         return str(job.where.checkpoints)
     return str(S3ExperimentPaths(S3Uri.parse(resources.checkpoint_s3_uri) / job.name).checkpoints)

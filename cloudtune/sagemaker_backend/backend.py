@@ -51,6 +51,9 @@ class SageMakerBackend:
         SpecError: An argument makes no sense.
     """
 
+    #: The machine of the tuner, also of one that RemoteLauncher sends away, does nothing but tuning.
+    trials_run_here = False
+
     def __init__(  # noqa: PLR0913  the names and defaults that users of Syne Tune know, and a few of ours
         self,
         sm_estimator: object,
@@ -95,12 +98,14 @@ class SageMakerBackend:
         """What the jobs of all trials have in common."""
         return self._template
 
+    @property
+    def s3_path(self) -> str | None:
+        """Where experiments are kept; None: where ``load_experiment`` looks."""
+        return None if self._s3_path is None else str(self._s3_path)
+
     def entrypoint_path(self) -> Path:
         """The training script."""
         return script_path(self._template)
-
-    #: RemoteLauncher sends the tuner to an instance that does nothing but tuning.
-    trials_run_here = False
 
     def code_folders(self) -> list[Path]:
         """The script's folder, and what else the trials import."""

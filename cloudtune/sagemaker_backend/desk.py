@@ -12,6 +12,7 @@ from cloudtune.clock import Clock
 from cloudtune.experiment.ports import AttemptKey
 from cloudtune.sagemaker_backend.admission import Admission
 from cloudtune.sagemaker_backend.outbox import Outbox
+from cloudtune.sagemaker_backend.own_instance import OwnInstance
 from cloudtune.sagemaker_backend.ports import Pace, TrialFiles, TrialJobs
 from cloudtune.sagemaker_backend.template import TrialTemplate
 from cloudtune.sagemaker_backend.trial_job_spec import TrialPlace
@@ -39,6 +40,8 @@ class Desk:
     clock: Clock
     admission: Admission
     outbox: Outbox
+    #: Of a tuner in a job of its own.
+    own_instance: OwnInstance | None = None
     #: Several reads at a time where the network is real.
     map: Map = map
     runs: dict[AttemptKey, TrialRun] = field(default_factory=dict)

@@ -18,10 +18,12 @@ class Meter:
         self._due = 0.0
 
     def step(self, now: float) -> None:
-        """Estimates for what runs, every half minute."""
+        """Estimates for what runs, the tuner's own instance included, every half minute."""
         if now < self._due:
             return
         self._due = now + _INTERVAL_S
+        if self._desk.own_instance is not None:
+            self._desk.outbox.cost(self._desk.own_instance.cost(now))
         for run in self._desk.runs.values():
             if run.is_live and (cost := self._cost(run, now)) is not None:
                 self._desk.outbox.cost(cost)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import random
 
 from cloudtune.experiment.ports import BackendContext
 from cloudtune.sagemaker_backend.admission import Admission
 from cloudtune.sagemaker_backend.desk import Desk
 from cloudtune.sagemaker_backend.outbox import Outbox
+from cloudtune.sagemaker_backend.own_instance import OwnInstance
 from cloudtune.sagemaker_backend.ports import Cloud, Usage
 from cloudtune.sagemaker_backend.template import TrialTemplate
 from cloudtune.sagemaker_backend.trial_job_spec import TrialPlace
@@ -56,4 +58,5 @@ def open_session(
         context.clock,
         admission,
         Outbox(),
+        own_instance=OwnInstance.of_job(os.environ, prepared.region),
     )

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from cloudtune.aws.code_archive import import_name
 from cloudtune.backend.local.arguments import EntryPoint, check_entry_point, check_file
 from cloudtune.errors import SpecError
-from cloudtune.remote.job_layout import code_folder
 
 if TYPE_CHECKING:
     from cloudtune.sagemaker_backend.template import TrialTemplate
@@ -60,15 +59,10 @@ def script_path(template: TrialTemplate) -> Path:
     return template.source_dir / template.command[position or 0]
 
 
-def moved(template: TrialTemplate, script: Path) -> TrialTemplate:
-    """The template after its folder, and what it depends on, have travelled to a tuning job. ``script`` is where
-    :func:`script_path` is now."""
-    old = script_path(template).relative_to(template.source_dir)
-    folder = Path(os.path.normpath(script.absolute()))
-    for _ in old.parts:
-        folder = folder.parent
-    dependencies = [path if path.exists() else code_folder() / import_name(path) for path in template.dependencies]
-    return replace(template, source_dir=folder, dependencies=tuple(dependencies))
+def moved(template: TrialTemplate, folder: Path, packages: Path) -> TrialTemplate:
+    """The template whose ``source_dir`` is ``folder`` now, and whose dependencies are in ``packages``."""
+    dependencies = tuple(packages / import_name(path) for path in template.dependencies)
+    return replace(template, source_dir=folder, dependencies=dependencies)
 
 
 def _folder(source_dir: str | Path) -> Path:
@@ -106,11 +100,8 @@ def _script(word: str, folder: Path | None) -> Path:
 
 def _inside(script: Path, folder: Path) -> str:
     """``script`` relative to ``folder``, links followed where they are in the way."""
-    for one, other in (
-        (script, folder),
-        (Path(os.path.normpath(script)), folder),
-        (script.resolve(), folder.resolve()),
-    ):
+    here = Path(os.path.normpath(script)), Path(os.path.normpath(folder))
+    for one, other in (here, (script.resolve(), folder.resolve())):
         if one.is_relative_to(other):
             return one.relative_to(other).as_posix()
     raise SpecError(

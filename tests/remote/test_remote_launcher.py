@@ -31,7 +31,7 @@ from cloudtune.remote.console_metrics import MAX_DEFINITIONS
 from cloudtune.remote.estimator_arguments import resource_arguments
 from cloudtune.remote.job_image import choose_image, python_of
 from cloudtune.remote.job_view import Progress, end_of
-from cloudtune.remote.tuner_package import build_tuner_archive, script_of
+from cloudtune.remote.tuner_package import as_code, build_tuner_archive
 from cloudtune.remote.tuning_job import JobResources, TuningJob, continued_by, tuning_job_spec
 from cloudtune.remote.tuning_metrics import metric_definitions
 from cloudtune.stores.lines import encode_lines
@@ -127,8 +127,8 @@ def test_what_travels(tmp_path: Path) -> None:
     package.mkdir()
     (package / "__init__.py").write_text("")
     tuner = make_tuner(script)
-    assert script_of(tuner) == script
-    archive = build_tuner_archive(tuner, script, [package])
+    assert as_code(tuner).code_folders() == [folder]
+    archive = build_tuner_archive(tuner, [package])
     with tarfile.open(fileobj=io.BytesIO(archive.data)) as tar:
         names = set(tar.getnames())
         requirements = tar.extractfile("requirements.txt").read().decode()  # type: ignore[union-attr]
@@ -151,9 +151,9 @@ def test_modules_that_would_be_missing_are_named(tmp_path: Path, monkeypatch: py
 
     tuner = make_tuner(callbacks=[my_callbacks.loud.Loud()])
     with pytest.raises(SpecError, match=r"my_callbacks.loud") as caught:
-        build_tuner_archive(tuner, SCRIPT, [])
+        build_tuner_archive(tuner, [])
     assert caught.value.hint == f"Pass dependencies=[{str(package)!r}]."
-    build_tuner_archive(tuner, SCRIPT, [package])
+    build_tuner_archive(tuner, [package])
     for name in ("my_callbacks", "my_callbacks.loud"):
         monkeypatch.delitem(sys.modules, name)
 
@@ -164,7 +164,7 @@ def test_what_cannot_be_pickled_is_refused(tmp_path: Path) -> None:
         callback.file = iter(lambda: file, None)  # type: ignore[attr-defined]
         callback.frame = sys._getframe()  # type: ignore[attr-defined]
         with pytest.raises(SnapshotError, match="cannot be pickled"):
-            build_tuner_archive(make_tuner(callbacks=[callback]), SCRIPT, [])
+            build_tuner_archive(make_tuner(callbacks=[callback]), [])
 
 
 def test_the_script_of_a_command_is_replaced() -> None:
@@ -264,10 +264,10 @@ def test_a_dependency_that_is_a_link_keeps_its_name(tmp_path: Path, monkeypatch:
     (tmp_path / "helpers").symlink_to("helpers-1.2")
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
-    archive = build_tuner_archive(make_tuner(), SCRIPT, ["../helpers"])
+    archive = build_tuner_archive(make_tuner(), ["../helpers"])
     assert "helpers/__init__.py" in {name for name, _ in archive.listing}
     (tmp_path / "__init__.py").write_text("")
-    archive = build_tuner_archive(make_tuner(), SCRIPT, [".."])
+    archive = build_tuner_archive(make_tuner(), [".."])
     assert f"{tmp_path.name}/__init__.py" in {name for name, _ in archive.listing}
 
 

@@ -45,7 +45,7 @@ class Job:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, run_tuner.__file__, "--script", "train.py", *arguments],
+            [sys.executable, run_tuner.__file__, *arguments],
             env=self._environment,
             capture_output=True,
             text=True,

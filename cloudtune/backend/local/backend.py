@@ -65,6 +65,9 @@ class LocalBackend:
         SpecError: An argument makes no sense.
     """
 
+    #: Trials share the tuner's machine, also that of a tuner which RemoteLauncher sends away.
+    trials_run_here = True
+
     def __init__(
         self,
         entry_point: EntryPoint,
@@ -99,6 +102,20 @@ class LocalBackend:
         backends that are not open."""
         old = str(self.entrypoint_path())
         self._words = tuple(os.fspath(script) if str(Path(word)) == old else word for word in self._words)
+
+    def code_folders(self) -> list[Path]:
+        """The folder of the training script. Raises SpecError if that is missing."""
+        script = self.entrypoint_path().expanduser().absolute()
+        if not script.is_file():
+            raise SpecError(
+                f"There is no training script {script}.",
+                "Give LocalBackend(entry_point=...) the path of a file: its folder travels with the tuner.",
+            )
+        return [script.parent]
+
+    def move_code(self, folder: Path, packages: Path) -> None:
+        """The script's folder is ``folder`` now; see :meth:`set_entrypoint`."""
+        self.set_entrypoint(folder / self.entrypoint_path().name)
 
     def metadata(self) -> dict[str, Any]:
         script = self.entrypoint_path()
