@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudtune import Reporter
@@ -37,6 +37,7 @@ def same(text: str | None, value: float) -> bool:
     return text is not None and (float(text) == value or (math.isnan(value) and math.isnan(float(text))))
 
 
+@settings(max_examples=50)
 @given(name=NAMES, value=NUMBERS, before=REPORTS, after=REPORTS, progress=st.text('ab[]{}: "', max_size=9))
 def test_every_number_whatever_stands_around_it(
     name: str, value: float, before: dict[str, Any], after: dict[str, Any], progress: str
@@ -46,6 +47,7 @@ def test_every_number_whatever_stands_around_it(
     assert same(read(name, progress + TAG + json.dumps(report)), value)
 
 
+@settings(max_examples=50)
 @given(name=NAMES, report=REPORTS)
 def test_no_number_that_is_not_the_metric(name: str, report: dict[str, Any]) -> None:
     line = TAG + json.dumps({key: value for key, value in report.items() if key != name})
