@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from moto.server import ThreadedMotoServer
 from remote_rig import Gate
+from trial_rig import TrialJob
 
 from cloudtune.aws.objects import S3Objects
 from cloudtune.aws.session import AwsSession
@@ -51,6 +53,13 @@ def objects(session: AwsSession, gate: Gate) -> S3Objects:
 def state(session: AwsSession, request: pytest.FixtureRequest) -> S3Uri:
     """The experiment's state in S3: a folder of its own for each test."""
     return S3Uri(session.default_bucket(), f"cloudtune/{request.node.name}/state")
+
+
+@pytest.fixture
+def trial_job(tmp_path: Path, s3_url: str, state: S3Uri) -> Iterator[TrialJob]:
+    job = TrialJob(tmp_path / "ml", s3_url, state / "reports/3-0")
+    yield job
+    job.close()
 
 
 @pytest.fixture(scope="module")
