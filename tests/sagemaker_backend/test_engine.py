@@ -250,8 +250,8 @@ def test_the_quota_is_kept_without_asking_when_it_is_known(cloud: HandCloud, tmp
 
 def test_the_quota_is_learnt_from_a_refusal(desk: Desk, cloud: HandCloud) -> None:
     text = (
-        f"The account-level service limit '{TYPE} for training job usage' is 1 Instances, with current utilization "
-        "of 1 Instances and a request delta of 1 Instances."
+        f"The account-level service limit '{TYPE} for training job usage' is 1 Instances, with current "
+        "utilization of 1 Instances and a request delta of 1 Instances."
     )
     cloud.errors["create"] = [QuotaExceeded(text)] * 3
     desk.start(0)
