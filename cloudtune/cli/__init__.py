@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from cloudtune import __version__
-from cloudtune.cli import looking
+from cloudtune.cli import clean, collect, cost, logs, looking, resume, status, stop
 from cloudtune.cli.parsing import Commands, check_which
 from cloudtune.experiments.launchers.arguments import Parser
 from cloudtune.experiments.launchers.command_line import configure_logging, run_command
@@ -21,13 +21,17 @@ examples:
   cloudtune list                     what has been tuned here
   cloudtune show my-experiment       its best configuration and its trials
   cloudtune compare my-study -o comparison.png
+  cloudtune status                   what runs now, here and in the account; what needs attention
+  cloudtune stop my-experiment       its tuner and its jobs; 'resume' continues it
+  cloudtune clean --all --dry_run    what dead experiments have left, and what it costs
 
-Experiments are looked for in $CLOUDTUNE_FOLDER (default: ~/cloudtune), then in S3: with AWS credentials in the
-account's SageMaker bucket, else in the emulator's if it runs.
+Experiments are looked for in $CLOUDTUNE_FOLDER (default: ~/cloudtune), then in S3: with AWS
+credentials in the account's SageMaker bucket, else in the emulator's if it runs.
 
-exit codes: 0 fine, 2 wrong arguments, 3 not found, 5 unreadable state, 7 AWS, 130 Ctrl-C
+exit codes: 0 fine, 1 you said no, 2 wrong arguments, 3 not found, 4 somebody else has it, 5
+unreadable state, 7 AWS, 9 something needs attention, 130 Ctrl-C
 """
-_MODULES = (looking,)
+_MODULES = (looking, status, stop, resume, logs, collect, cost, clean)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
