@@ -125,7 +125,7 @@ def looked_up(region: str) -> LookedUp | None:
     path = _kept(region)
     try:
         found = _read_kept(path, path.stat().st_mtime_ns)
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
     return found if 0 <= WallClock().now() - found.at < FRESH_S else None
 

@@ -34,7 +34,8 @@ def told(job: TrainingJob) -> JobStatus:
 def billed(rig: FleetRig, job: TrainingJob, what: str) -> float:
     """Seconds of all instances, by the emulator's records."""
     entries = [entry for entry in rig.audit.entries("billed", job=job.name) if entry["what"] == what]
-    return sum(entry["billable_seconds"] * i["instance_count"] for entry in entries for i in entry["instances"])
+    seconds = [(entry["billable_seconds"], i["instance_count"]) for entry in entries for i in entry["instances"]]
+    return sum(float(billable) * int(count) for billable, count in seconds)
 
 
 def check(rig: FleetRig, job: TrainingJob, seconds: float) -> None:

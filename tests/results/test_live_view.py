@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from cloudtune.clock import VirtualClock
-from cloudtune.experiment.events import TrialEnded, TrialReported, TrialStarted
+from cloudtune.experiment.events import CostMeasured, TrialEnded, TrialReported, TrialStarted
 from cloudtune.live_view import LiveView
 from cloudtune.tuning_status import TuningStatus
 
@@ -145,3 +145,21 @@ def test_calls_out_of_order_are_harmless() -> None:
     view.start("name", ["loss"], ["min"], 1)
     view.stop()
     view.stop()
+
+
+def test_measured_cost_is_shown_with_its_limit_and_by_trial() -> None:
+    clock, out = VirtualClock(), io.StringIO()
+    console = Console(file=out, force_terminal=True, width=120, height=20, color_system=None, legacy_windows=False)
+    status = TuningStatus(["loss"], [TrialStarted(0.0, 0.0, i, 0, {"lr": 0.5}) for i in range(3)])
+    status.observe(CostMeasured(0.0, 0.0, "0-0", 0.0042, 60.0, False, 0))
+    status.observe(CostMeasured(0.0, 0.0, "1-0", 1.25, 60.0, True, 1))
+    status.observe(CostMeasured(0.0, 0.0, "the tuner's own instance", 0.5, 60.0, False))
+    view = LiveView(console, clock=clock)
+    view.start("paid", ["loss"], ["min"], 3, None, 5.0, "At most $5.20.")
+    view.update(status, None)
+    view.stop()
+    frame = CONTROL.sub("", out.getvalue())
+    assert frame.index("At most $5.20.") < frame.index("workers 3/3")
+    assert "~$1.75 of $5.00 (other than trials: $0.50)" in frame
+    rows = [line.split() for line in frame.replace("\r", "").splitlines() if re.match(r" +\d ", line)][-3:]
+    assert [row[row.index("lr=0.5") - 1] for row in rows] == ["$0.0042", "$1.25", "-"]

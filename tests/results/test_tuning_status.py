@@ -9,8 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloudtune.experiment.events import Event, StopRequested, TimePassed, TrialEnded, TrialReported, TrialStarted
-from cloudtune.tuning_status import TuningStatus
+from cloudtune.experiment.events import (
+    CostMeasured,
+    Event,
+    StopRequested,
+    TimePassed,
+    TrialEnded,
+    TrialReported,
+    TrialStarted,
+)
+from cloudtune.tuning_status import TuningStatus, dollars
 
 
 def start(trial: int, at: float, attempt: int = 0, **config: object) -> Event:
@@ -105,11 +113,52 @@ def test_best_is_the_extreme_of_all_reports(reports: list[tuple[int, float]]) ->
 @pytest.mark.parametrize("trials", [20_000])
 def test_an_event_costs_constant_time(trials: int) -> None:
     status = TuningStatus(["loss"])
-    begin = time.perf_counter()
+    begin = time.process_time()
     for i in range(trials):
         status.observe(start(i, float(i), lr=0.1))
         status.observe(report(i, float(i), loss=1.0, st_worker_time=1.0))
         status.observe(end(i, float(i), "completed"))
         str(status)
-    assert time.perf_counter() - begin < 6  # 0.4 s on an idle machine; minutes if it grew with the trials
+    assert time.process_time() - begin < 6  # 0.4 s on an idle machine; minutes if it grew with the trials
     assert status.num_trials_completed == trials
+
+
+def cost(source: str, usd: float, final: bool = True, trial: int | None = None) -> Event:
+    return CostMeasured(0.0, 0.0, source, usd, 60.0, final, trial)
+
+
+def test_measured_cost_replaces_what_a_trial_reports_and_nothing_is_counted_twice() -> None:
+    status = TuningStatus(["loss"], [
+        start(0, 0.0), report(0, 1.0, st_worker_cost=1.0), start(1, 0.0), report(1, 1.0, st_worker_cost=0.25),
+        cost("0-0", 2.0, False, 0), report(0, 2.0, st_worker_cost=9.0), cost("0-0", 3.0, True, 0),
+        cost("0-1", 0.5, True, 0), cost("tuner", 0.125, False), cost("tuner", 0.25, False),
+    ])  # fmt: skip
+    assert status.cost == 3.5 + 0.25 + 0.25
+    assert [row.worker_cost for row in status.trial_rows()] == [3.5, 0.25]
+    assert (status.costs.usd, status.costs.other_usd, status.costs.billed_s) == (3.75, 0.25, 180.0)
+    assert status.cost_is_estimated and "$4.00 estimated cost" in str(status)
+    assert status.cost_text() == "$4.00 (trials $3.75, other $0.25; estimated)"
+    for event in (cost("tuner", 0.0), cost("1-0", 0.004, True, 1)):
+        status.observe(event)
+    assert status.cost_text() == "$3.50 (as billed)"
+
+
+def test_another_trial_is_expected_to_cost_as_much_as_those_that_have_ended() -> None:
+    status = TuningStatus(["loss"], [start(i, 0.0) for i in range(3)])
+    assert status.cost_with_another_trial() is None
+    status.observe(cost("0-0", 0.0, True, 0))  # found no instance
+    status.observe(cost("1-0", 0.25, False, 1))
+    assert status.cost_with_another_trial() is None
+    status.observe(cost("0-0r1", 1.0, True, 0))
+    status.observe(end(0, 1.0, "completed"))
+    # Spent 1.25, to come 0.75 of trial 1, 1.00 of trial 2 and 1.00 of the next one.
+    assert status.cost_with_another_trial() == pytest.approx(4.0)
+    status.observe(cost("1-0", 5.0, False, 1))  # more than expected: nothing more is expected of it
+    assert status.cost_with_another_trial() == pytest.approx(6.0 + 1.0 + 1.0)
+
+
+@pytest.mark.parametrize(
+    ("usd", "text"), [(0.0012, "$0.0012"), (0.0994, "$0.0994"), (0.1, "$0.10"), (1234.5, "$1,234.50")]
+)
+def test_small_amounts_have_more_digits(usd: float, text: str) -> None:
+    assert dollars(usd) == text
