@@ -159,7 +159,7 @@ def _hyperparameters(estimator: Any) -> dict[str, Any]:
     own = {name: value for name, value in values.items() if not name.startswith(_RESERVED)}
     if getattr(estimator, "model_dir", None):  # of TensorFlow
         own["model_dir"] = estimator.model_dir
-    if is_a(estimator, "Framework"):
+    if is_a(estimator, "Framework") or not estimator.source_dir:
         return own
-    # set_hyperparameters of the general class turns values into JSON, its constructor does not.
+    # With a source_dir, the general class has turned them into JSON.
     return {**own, **decode_hyperparameters({name: text for name, text in own.items() if isinstance(text, str)})}
