@@ -56,6 +56,6 @@ def _resume(options: argparse.Namespace) -> int:
     if job is not None:
         say(f"{subject.name} goes on in job {job}.\n  -> cloudtune status {subject.name} --watch")
         return 0
-    load_to_resume(subject, options.trust, options.takeover).run()
+    load_to_resume(subject, options.trust, options.takeover).run(takeover=options.takeover)
     say(f"{subject.name} has ended.\n  -> cloudtune show {subject.name}")
     return 0

@@ -10,10 +10,17 @@ from cloudtune.aws.objects import S3Object
 from cloudtune.errors import NotFound, ResourceNotFound, StoreError
 from cloudtune.experiment.events import ExperimentEnded, decode
 from cloudtune.experiments.operations.account import Account
-from cloudtune.experiments.operations.inventory import CHECKPOINTS, REPORTS, Stored, num_bytes, stored_experiments
+from cloudtune.experiments.operations.inventory import (
+    CHECKPOINTS,
+    REPORTS,
+    STATE,
+    Stored,
+    num_bytes,
+    stored_experiments,
+)
 from cloudtune.experiments.operations.jobs import ExperimentJobs, jobs_by_experiment
 from cloudtune.experiments.operations.local_tuner import tuner_here
-from cloudtune.experiments.operations.tuner_life import SILENCE_S
+from cloudtune.experiments.operations.tuner_life import sign_in
 from cloudtune.paths import ExperimentPaths, S3Uri, experiments_root, tag_prefix
 
 #: US dollars a month for a gigabyte in S3 (standard class, us-east-1, first 50 TB), and from when that is.
@@ -133,9 +140,12 @@ def why_alive(account: Account, stored: Stored, jobs: ExperimentJobs) -> str:
     )
     if process is not None:
         return f"it is being tuned by process {process.holder}"
-    silent_s = _silence(account, stored)
-    if silent_s is not None and silent_s < SILENCE_S and not _is_over(account, stored):
-        return f"its tuner has written {silent_s:.0f} s ago and may be alive"
+    written = stored.objects(STATE)
+    if account.clock.now() - max((item.last_modified for item in written), default=0.0) > _DAY_S:
+        return ""  # no clock is that wrong
+    sign = sign_in(account, stored.paths.state, written)
+    if sign is not None and sign.may_be_alive and not _is_over(account, stored):
+        return f"its tuner, {sign.claim.holder}, has written {sign.silent_s:.0f} s ago"
     return ""
 
 
@@ -187,17 +197,6 @@ def _is_over(account: Account, stored: Stored) -> bool:
         return bool(lines) and isinstance(decode(lines[-1], str(segment.uri)), ExperimentEnded)
     except (StoreError, ResourceNotFound):
         return False
-
-
-def _silence(account: Account, stored: Stored) -> float | None:
-    """Seconds since the tuner wrote something, by S3's clock; None if it never did."""
-    newest = stored.last_written
-    if newest is None:
-        return None
-    by_our_clock = account.clock.now() - newest.last_modified
-    if by_our_clock > _DAY_S:
-        return by_our_clock  # no clock is that wrong
-    return account.objects.age_s(newest.uri)
 
 
 def _is_younger(account: Account, stored: Stored, limit_s: float | None) -> bool:

@@ -145,12 +145,16 @@ def problems_of(name: str, life: TunerLife, jobs: ExperimentJobs, rows: Sequence
             Problem(f"{orphans} {noun} and {'is' if orphans == 1 else 'are'} paid for, and {why}.", _stop(name))
         )
     if life.life is Life.dead:
-        found.append(Problem(_death(life, rows), f"cloudtune resume {name}"))
+        found.append(Problem(_death(life, rows), _resume(name, life)))
     return found
 
 
 def _stop(name: str) -> str:
     return f"cloudtune stop {name}"
+
+
+def _resume(name: str, life: TunerLife) -> str:
+    return f"cloudtune resume {name}{' --takeover' if life.must_take_over else ''}"
 
 
 def _death(life: TunerLife, rows: Sequence[TrialRow]) -> str:

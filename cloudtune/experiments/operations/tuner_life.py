@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import socket
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from cloudtune._compat import StrEnum
 from cloudtune.aws.job_status import JobStatus
+from cloudtune.aws.objects import S3Object
 from cloudtune.errors import ResourceNotFound
+from cloudtune.experiment.events import SessionStarted
 from cloudtune.experiments.operations.account import Account
 from cloudtune.experiments.operations.local_tuner import LocalTuner, tuner_here
 from cloudtune.experiments.operations.subject import Subject
-from cloudtune.paths import S3ExperimentPaths
+from cloudtune.paths import S3Uri
+from cloudtune.remote.claim_record import ClaimRecord, this_machine
 from cloudtune.remote.writer_claim import CLAIM_NAME
 
-#: A tuner writes to its journal at least every half minute. Without a sign for so long, seconds, it counts as dead
-#: where nothing else is known of it.
+#: A tuner renews its claim every twenty seconds. Without a sign for so long, seconds, it counts as dead where
+#: nothing else is known of it; a laptop that sleeps does, too.
 SILENCE_S = 180.0
 
 
@@ -51,6 +53,8 @@ class TunerLife:
     process: LocalTuner | None = None
     job: JobStatus | None = None
     silent_s: float | None = None
+    #: Whether somebody must say that it is gone before another one may go on.
+    must_take_over: bool = False
 
     def __str__(self) -> str:
         """``process 17 on this machine``, ``job NAME (Training)``, ..."""
@@ -67,12 +71,22 @@ class TunerLife:
 
 @dataclass(frozen=True)
 class Sign:
-    """What S3 tells of the session that wrote last."""
+    """What S3 tells of the session that wrote last.
 
-    holder: str
+    Args:
+        claim: Its claim.
+        silent_s: Seconds since it has written anything, by S3's clock.
+        last: When that was, seconds since the epoch.
+    """
+
+    claim: ClaimRecord
     silent_s: float
-    #: Seconds since the epoch, by S3's clock.
     last: float
+
+    @property
+    def may_be_alive(self) -> bool:
+        """Not if it has let go, or was a process of this machine that is gone, or is silent for too long."""
+        return not (self.claim.released or self.claim.has_died_here() or self.silent_s >= SILENCE_S)
 
 
 def life_of(subject: Subject) -> TunerLife:
@@ -82,48 +96,59 @@ def life_of(subject: Subject) -> TunerLife:
     if process is not None:
         return TunerLife(Life.here, process.holder, process, job)
     sign = _sign_of(subject)
-    holder, silent_s = (sign.holder, sign.silent_s) if sign is not None else (_last_holder(subject), None)
-    if subject.ended is not None:
-        return TunerLife(Life.ended, holder, None, job, silent_s)
-    if subject.jobs.running_tuner is not None:
-        return TunerLife(Life.job, holder, None, subject.jobs.running_tuner, silent_s)
-    if sign is not None and _is_fresh(sign, job) and not (subject.is_from_here and _was_here(holder)):
-        return TunerLife(Life.elsewhere, holder, None, job, silent_s)
-    return TunerLife(Life.dead, holder, None, job, silent_s)
+    if sign is None:
+        return TunerLife(_life(subject, None), _last_holder(subject), None, subject.jobs.running_tuner or job)
+    life = _life(subject, sign)
+    must_take_over = life is Life.dead and not (
+        sign.claim.released or sign.claim.has_died_here() or job is not None
+    )
+    return TunerLife(
+        life, sign.claim.holder, None, subject.jobs.running_tuner or job, sign.silent_s, must_take_over
+    )
 
 
-def sign_of(account: Account, paths: S3ExperimentPaths) -> Sign | None:
-    """The last sign of life of a tuner in S3; None without any. Three calls, and one more for each thousand
-    objects."""
-    claim = paths.state / CLAIM_NAME
-    written = {item.uri: item.last_modified for item in account.objects.list(paths.state)}
-    if claim not in written:
-        return None
-    age_s = account.objects.age_s(claim)
+def sign_in(account: Account, state: S3Uri, written: Iterable[S3Object]) -> Sign | None:
+    """The last sign of life of a tuner in S3; None without any. Two calls.
+
+    Args:
+        state: Of the experiment.
+        written: All objects there, as listed.
+    """
+    moments = {item.uri: item.last_modified for item in written}
+    claim = state / CLAIM_NAME
+    age_s = account.objects.age_s(claim) if claim in moments else None
     if age_s is None:
         return None
-    last = max(written.values())
     try:
-        holder = str(json.loads(account.objects.get(claim))["holder"])
-    except (ResourceNotFound, ValueError, KeyError, TypeError):
-        holder = ""
-    return Sign(holder, max(0.0, written[claim] + age_s - last), last)
+        record = ClaimRecord.parse(account.objects.get(claim))
+    except ResourceNotFound:
+        return None
+    last = max(moments.values())
+    return Sign(record, max(0.0, moments[claim] + age_s - last), last)
+
+
+def _life(subject: Subject, sign: Sign | None) -> Life:
+    if subject.ended is not None:
+        return Life.ended
+    if subject.jobs.running_tuner is not None:
+        return Life.job
+    if sign is None or not sign.may_be_alive:
+        return Life.dead
+    last_job = next(iter(subject.jobs.tuner), None)
+    if last_job is not None and last_job.ended is not None and sign.last <= last_job.ended:
+        return Life.dead  # what a job wrote before it ended
+    # Of this machine it would hold the lock.
+    is_of_here = subject.is_from_here and sign.claim.machine == this_machine()
+    return Life.dead if is_of_here else Life.elsewhere
 
 
 def _sign_of(subject: Subject) -> Sign | None:
     account, located = subject.access.account if subject.has_jobs else None, subject.located
-    return None if account is None or located is None else sign_of(account, located.paths)
-
-
-def _is_fresh(sign: Sign, last_job: JobStatus | None) -> bool:
-    """Whether it may still be alive; what a job wrote before it ended tells nothing."""
-    by_the_job = last_job is not None and last_job.ended is not None and sign.last <= last_job.ended
-    return sign.silent_s < SILENCE_S and not by_the_job
-
-
-def _was_here(holder: str) -> bool:
-    return holder.rpartition(":")[0] == socket.gethostname()
+    if account is None or located is None:
+        return None
+    state = located.paths.state
+    return sign_in(account, state, account.objects.list(state))
 
 
 def _last_holder(subject: Subject) -> str:
-    return next((e.holder for e in reversed(subject.events) if hasattr(e, "holder")), "")
+    return next((e.holder for e in reversed(subject.events) if isinstance(e, SessionStarted)), "")
