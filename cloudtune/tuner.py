@@ -17,7 +17,15 @@ from cloudtune import names
 from cloudtune.clock import Clock, VirtualClock, WallClock
 from cloudtune.errors import Conflict, NotFound, SpecError, StoreError, TuningFailed
 from cloudtune.experiment.core import CoreOptions, ExperimentCore
-from cloudtune.experiment.ports import ExperimentStore, HasCost, SupportsCheckpoints, TrialBackend
+from cloudtune.experiment.ports import (
+    ExperimentStore,
+    HasCost,
+    ProvidesStore,
+    SupportsCheckpoints,
+    SupportsRestore,
+    SupportsTakeover,
+    TrialBackend,
+)
 from cloudtune.live_view import LiveView
 from cloudtune.optimizer.scheduler import HasDrawnSeed, Scheduler
 from cloudtune.paths import ExperimentPaths, experiments_root
@@ -66,7 +74,7 @@ class Tuner:
         start_jobs_without_delay: A trial that is being stopped does not count as busy.
         trial_backend_path: Folder for the trials' files; default beside the results.
         resume: Continue an unfinished experiment as described above.
-        clock, store: For simulations; default real time, and files.
+        clock, store: For simulations; default real time, and the store of the backend, or files.
 
     Raises:
         SpecError: For arguments that cannot work.
@@ -169,24 +177,28 @@ class Tuner:
 
     # -- running
 
-    def run(self) -> None:
+    def run(self, takeover: bool = False) -> None:
         """Runs the experiment, or continues it, to its end.
 
         SIGTERM and Ctrl-C interrupt running trials and record everything; a second Ctrl-C ends at once.
 
+        Args:
+            takeover: Continue it also if another machine has it that shows no sign of life any more.
+
         Raises:
-            Conflict: If another process runs this experiment.
+            Conflict: If another process runs this experiment. The message says which, and what to do.
             TuningFailed: If more than ``max_failures`` trials failed.
             SpecError: If the experiment was begun with other settings.
             KeyboardInterrupt, SystemExit: After a signal, when all is recorded.
         """
+        store = self._find_store(takeover)
         self._prepare()
         core = self._core or self._new_core()
         self._core = core
         loop = TunerLoop(
             core,
             self.trial_backend,
-            self._store or FileStore(self.paths),
+            store,
             self._clock,
             self.paths,
             observers=self._observers(core),
@@ -202,6 +214,18 @@ class Tuner:
                 _used_schedulers[id(self.scheduler)] = self.scheduler
         self._raise_signal(received)
         self._report_end(core)
+
+    def _find_store(self, takeover: bool) -> ExperimentStore:
+        """Where the experiment is kept; brings here what is only there."""
+        store = self._store
+        if store is None:
+            backend = self.trial_backend
+            store = backend.make_store(self.paths) if isinstance(backend, ProvidesStore) else FileStore(self.paths)
+        if isinstance(store, SupportsTakeover):
+            store.takeover = takeover
+        if isinstance(store, SupportsRestore):
+            store.restore()
+        return store
 
     def _prepare(self) -> None:
         """Refuses what cannot work, and writes ``metadata.json``."""

@@ -214,6 +214,16 @@ class SupportsTakeover(Protocol):
 
 
 @runtime_checkable
+class SupportsRestore(Protocol):
+    """A store that keeps a copy elsewhere."""
+
+    def restore(self) -> None:
+        """If this machine has nothing of the experiment, brings here what is there; called before anything is
+        read."""
+        ...
+
+
+@runtime_checkable
 class ProvidesStore(Protocol):
     """A backend whose experiments are kept elsewhere than in files of this machine alone."""
 

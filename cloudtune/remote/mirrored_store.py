@@ -9,20 +9,24 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from cloudtune.aws.objects import S3Objects
 from cloudtune.aws.retry import Retry, Wait
-from cloudtune.clock import Clock, WallClock
+from cloudtune.clock import Clock, SleeplessClock
 from cloudtune.errors import AwsError, CloudtuneError, Conflict, StoreError, Throttled, Unreachable
 from cloudtune.experiment.events import Event, ExperimentEnded
 from cloudtune.paths import ExperimentPaths, S3Uri, write_atomic
+from cloudtune.remote.journal_comparison import compare
 from cloudtune.remote.side_uploads import SideUploads
-from cloudtune.remote.writer_claim import WriterClaim
+from cloudtune.remote.writer_claim import NewestClaim, WriterClaim
 from cloudtune.stores.file import FileStore
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 #: Segments are uploaded anew as they grow, so they are small.
 SEGMENT_BYTES = 64 * 1024
@@ -31,6 +35,11 @@ _BATCH_S = 0.1
 #: From the beginning of one upload to that of the next, seconds: requests are paid for one by one.
 _PACE_S = 0.4
 _RETRY_S = 1.0
+#: After a sleep, recording waits for S3 to say whether somebody has taken over: so many attempts of so many
+#: seconds at most, since networks take a while to wake up. Then tuning goes on, and S3 is asked again later.
+_CONFIRM_TRIES = 10
+_CONFIRM_S = 5.0
+_CONFIRM_AGAIN_S = 60.0
 #: A lasting failure is told this often, seconds.
 _REMIND_S = 600.0
 #: How long the end of a session waits for S3, seconds: what SIGTERM leaves of two minutes, or, where an experiment
@@ -48,15 +57,22 @@ _RESTORING = ".restoring"
 class MirroredStore:
     """An :class:`~cloudtune.experiment.ports.ExperimentStore` whose :meth:`durable` counts what S3 has.
 
-    One session at a time writes to ``state``: the one that was opened last. Earlier ones, on machines that should
-    be gone, raise Conflict from their next :meth:`append` or :meth:`close`.
+    One session at a time writes to ``state``; which one, ``claim`` says. One that has lost it, since its machine
+    should be gone, raises Conflict from its next :meth:`append` or :meth:`close`.
+
+    While S3 is out of reach, events are recorded here, and uploaded later.
 
     Args:
         paths: Of the experiment on disk.
         objects: Access to S3.
         state: Prefix for journal, snapshot, results and metadata; names are those on disk.
         logs: Prefix for the trials' ``std.out`` and ``std.err``; None: they are not uploaded.
-        clock: For the pace of uploads.
+        clock: For the pace of uploads and renewals.
+        claim: The session that came last (inside jobs), or the first one until it lets go
+            (:class:`~cloudtune.remote.polite_claim.PoliteClaim`).
+
+    Attributes:
+        takeover: :meth:`open` takes the experiment also from a holder that shows no sign of life.
     """
 
     def __init__(
@@ -66,13 +82,16 @@ class MirroredStore:
         state: S3Uri,
         logs: S3Uri | None = None,
         clock: Clock | None = None,
+        claim: Callable[[S3Objects, S3Uri, Clock], WriterClaim] = NewestClaim,
     ) -> None:
         self._paths = paths
         self._objects = objects
         self._state = state
-        self._clock = clock or WallClock()
+        self._clock = clock or SleeplessClock()
         self._store = FileStore(paths, segment_bytes=SEGMENT_BYTES)
-        self._claim = WriterClaim(objects, state)
+        self.takeover = False
+        self._make_claim = claim
+        self._claim = claim(objects, state, self._clock)
         self._side = SideUploads(paths, objects, state, logs, self._clock)
         self._holder = ""
         self._news = threading.Event()
@@ -85,6 +104,10 @@ class MirroredStore:
         self._remind_at: float | None = None
         self._flushed = True
         self._conflict: Conflict | None = None
+        #: Set at the end of each attempt to upload.
+        self._attempted = threading.Event()
+        #: Until then, S3 is not asked again whether somebody has taken over.
+        self._trusted_until = 0.0
         #: Seconds for the last uploads.
         self._patience_s = _FLUSH_S
 
@@ -92,20 +115,22 @@ class MirroredStore:
         """Takes the experiment, restored if need be.
 
         Raises:
-            Conflict: Another process of this machine has it.
+            Conflict: Another process of this machine has it, or another session that the claim does not pass over.
+            StoreError: Another session has gone on from the same beginning.
             AwsError: S3 does not let us read or write, which had better be known now than after hours.
         """
         self.restore()
         self._store.open(holder)
         try:
             self._holder, self._conflict = holder, None
-            self._claim = WriterClaim(self._objects, self._state)
+            self._claim = self._make_claim(self._objects, self._state, self._clock)
             if self._try_to_claim() and self._fetch_rest():
                 self._store.close()
                 self._store.open(holder)  # what it knew has been replaced
             self._durable = self._store.durable() if self._restored_all() else 0
         except BaseException:
             self._store.close()
+            self._let_go()
             raise
         self._closing.clear()
         self._abandoned = False
@@ -115,7 +140,8 @@ class MirroredStore:
         self._side.start()
 
     def append(self, events: Sequence[Event]) -> None:
-        """Raises Conflict if a later session has taken over."""
+        """Raises Conflict if another session has taken over."""
+        self._confirm_claim()
         if self._conflict is not None:
             raise self._conflict
         self._store.append(events)
@@ -135,7 +161,7 @@ class MirroredStore:
 
         Raises:
             StoreError: S3 lacks the end of the experiment: it must not look complete.
-            Conflict: A later session has taken over.
+            Conflict: Another session has taken over.
         """
         self._store.close()
         thread, self._thread = self._thread, None
@@ -146,9 +172,13 @@ class MirroredStore:
         self._news.set()
         thread.join(self._patience_s)
         if self._conflict is not None:
+            self._claim.drop()
             raise self._conflict
         self._side.end(max(0.0, deadline - self._clock.now()))
-        if not self._flushed:
+        if self._flushed:
+            self._let_go()
+        else:
+            self._claim.drop()  # not released: who goes on elsewhere should know that something is missing
             raise StoreError(
                 f"S3 did not take the last state of {self._paths.name} within {self._patience_s:.0f} s: "
                 f"{self._state} is complete up to event {self._durable} only.",
@@ -158,6 +188,7 @@ class MirroredStore:
     def abandon(self) -> None:
         """What is left of the writer after SIGKILL: S3 has what it has. Waits for an upload that is under way."""
         self._abandoned = True
+        self._claim.drop()
         self._side.abandon()
         self._closing.set()
         self._news.set()
@@ -185,13 +216,15 @@ class MirroredStore:
     def _fetch(self) -> list[Path]:
         """What S3 has and this machine, which has nothing else, lacks."""
         write_atomic(self._restoring, "")
-        retry = Retry(self._clock, _RESTORE_WAITS, on_wait=_tell_of_wait)
-        fetched = retry.call(self._download)
+        fetched = self._patiently(self._download)
         self._restoring.unlink()
         # Of the journal, also what an earlier attempt had fetched before it was cut short.
         for path in (*fetched, *self._paths.journal.glob("*.jsonl")):
             self._uploaded[path] = _version(path)
         return fetched
+
+    def _patiently(self, function: Callable[[], T]) -> T:
+        return Retry(self._clock, _RESTORE_WAITS, on_wait=_tell_of_wait).call(function)
 
     def _download(self) -> list[Path]:
         return self._objects.download_missing(
@@ -201,14 +234,37 @@ class MirroredStore:
         )
 
     def _fetch_rest(self) -> bool:
-        """Fetches what an earlier session, refused from now on, has written while this machine restored; whether
-        there was any. A machine with a journal of its own keeps that."""
-        return self._restored_all() and bool(self._fetch())
+        """Fetches what other sessions have written since this machine had it all; whether there was any."""
+        found = self._patiently(lambda: compare(self._store.segments(), self._objects, self._state / "journal"))
+        for path in found.same:
+            self._uploaded[path] = _version(path)
+        return found.is_behind and bool(self._fetch())
+
+    def _confirm_claim(self) -> None:
+        """After a sleep: waits until S3 has said whether somebody has taken over, or until it is clear that it
+        does not answer."""
+        if not self._claim.needs_confirmation() or self._clock.now() < self._trusted_until:
+            return
+        for _ in range(_CONFIRM_TRIES):
+            self._attempted.clear()
+            self._news.set()
+            self._attempted.wait(_CONFIRM_S)
+            if self._conflict is not None or not self._claim.needs_confirmation():
+                return
+        self._trusted_until = self._clock.now() + _CONFIRM_AGAIN_S
+
+    def _let_go(self) -> None:
+        try:
+            self._claim.release()
+        except AwsError as error:
+            logger.warning("%s still names this session as the one that writes: %s", self._state, error.message)
 
     def _try_to_claim(self) -> bool:
         try:
-            self._claim.take(self._holder)
+            self._claim.take(self._holder, self.takeover)
         except (Unreachable, Throttled) as error:
+            if not self._claim.may_come_later:
+                raise
             logger.warning("S3 does not answer; tuning begins, and uploading is retried. %s", error)
         return self._claim.is_taken
 
@@ -237,11 +293,19 @@ class MirroredStore:
         self._flushed = flushed
 
     def _try_upload(self) -> bool:
+        try:
+            return self._upload()
+        finally:
+            self._attempted.set()
+
+    def _upload(self) -> bool:
         """Whether S3 has journal and metadata as they are now. Whatever goes wrong is tried again: a thread that
         dies would leave the state here alone."""
         if self._conflict is not None:
             return False
         try:
+            if self._claim.is_taken:
+                self._claim.renew_if_due()
             self._upload_metadata()
             self._upload_journal()
         except Conflict as error:

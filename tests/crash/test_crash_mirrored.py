@@ -187,11 +187,11 @@ def test_what_came_while_restoring_is_fetched_as_a_whole(objects: S3Objects, sta
     dying = MirroredStore(here, cast("S3Objects", wire), state)
     dying.restore()
     events += written(earlier, 4, 6)
-    wire.fuse = Fuse(1, When.halfway)
+    wire.fuse = Fuse(2, When.halfway)
     with pytest.raises(SimulatedCrash):
         dying.open("here")
     dying.abandon()
-    assert wire.fuse.calls == ["s3.put", "s3.download_missing"], "it died elsewhere"
+    assert wire.fuse.calls == ["s3.put", "s3.list", "s3.download_missing"], "it died elsewhere"
     assert len(list(here.journal.glob("*.jsonl"))) < 8, "it did not die midway"
     successor = MirroredStore(here, objects, state)
     successor.open("here")
