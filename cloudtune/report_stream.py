@@ -34,6 +34,8 @@ SEGMENT_BYTES = 64 * 1024
 #: of all runs, ``tail``: the end of its error output, ``stopped``: whether SIGTERM had come).
 HELLO, REPORT, END = "hello", "report", "end"
 
+#: So many pieces that a run may be repeating are kept in view.
+_MAX_PLACES = 100
 _NAME = re.compile(r"(\d{4,})-(\d{6,})\.jsonl")
 
 
@@ -84,8 +86,9 @@ class RepetitionFilter:
     """Numbers the reports of one job, and drops what a later run repeats.
 
     A run that begins from a checkpoint makes reports again that an earlier run has made already. With a resource
-    attribute, what is at or below the highest level reported by an earlier run is a repetition; without one, a
-    report whose own metrics equal one of an earlier run's (each counts once).
+    attribute, what is at or below the highest level reported by an earlier run is a repetition. Without one, a run
+    repeats as long as its reports equal, in their order, a piece of what was reported before; a script whose
+    values stand still should therefore have a resource attribute.
 
     Both ends use it: the job for what it writes, the tuner where it has to read a job's log instead.
 
@@ -103,15 +106,17 @@ class RepetitionFilter:
         #: Highest level of the runs before this one.
         self._before = 0
         self._highest = 0
-        self._earlier: dict[bytes, int] = {}
-        self._current: list[bytes] = []
+        #: Reports without a level, and how many of them are of earlier runs.
+        self._contents: list[bytes] = []
+        self._num_earlier = 0
+        #: Which of them the next report may repeat; None: any.
+        self._places: list[int] | None = None
 
     def next_run(self) -> None:
         """The container was started again."""
         self._before = self._highest
-        for content in self._current:
-            self._earlier[content] = self._earlier.get(content, 0) + 1
-        self._current = []
+        self._num_earlier = len(self._contents)
+        self._places = None
 
     def restore(self, reports: Iterable[dict[str, Any]]) -> None:
         """``reports`` are those that earlier runs have delivered, in order; a new run begins."""
@@ -124,19 +129,21 @@ class RepetitionFilter:
         level = level_of(metrics, self._resource_attr)
         if 0 < level <= self._before:
             return None
-        if level == 0:
-            content = _content(metrics)
-            if self._earlier.get(content, 0) > 0:
-                self._earlier[content] -= 1
-                self._current.append(content)  # a third run may repeat it as well
-                return None
+        if level == 0 and self._repeats(_content(metrics)):
+            return None
         self._count(metrics)
         return self.count - 1
+
+    def _repeats(self, content: bytes) -> bool:
+        places = range(self._num_earlier) if self._places is None else self._places
+        found = [place for place in places if place < self._num_earlier and self._contents[place] == content]
+        self._places = [place + 1 for place in found[:_MAX_PLACES]]
+        return bool(found)
 
     def _count(self, metrics: dict[str, Any]) -> None:
         level = level_of(metrics, self._resource_attr)
         if level == 0:
-            self._current.append(_content(metrics))
+            self._contents.append(_content(metrics))
         self._highest = max(self._highest, level)
         self.level = max(self.level, level)
         self.count += 1

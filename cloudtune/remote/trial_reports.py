@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from cloudtune.aws.objects import S3Objects
@@ -121,7 +122,7 @@ class TrialReports:
             self._news.clear()
             is_last = self._ending.is_set()
             begin = self._clock.now()
-            if self._try(lambda is_last=is_last: self._upload(is_last)):
+            if self._try(partial(self._upload, is_last)):
                 self.is_complete = is_last
             if self.is_complete or self._gives_up():
                 return
