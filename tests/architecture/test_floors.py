@@ -145,6 +145,13 @@ def test_the_reporter_wakes_the_standard_library_alone() -> None:
     assert not woken & {"numpy", "boto3", "torch", "pandas", "dill", "scipy", "rich"}
 
 
+@pytest.mark.parametrize("name", ["supervisor", "trial_supervisor"])
+def test_process_1_of_a_job_wakes_the_standard_library_alone(name: str) -> None:
+    """It runs before anything is installed, in any image."""
+    woken = woken_by(f"import cloudtune.remote.{name}")
+    assert {module for module in woken - woken_by("pass") - STDLIB if not module.startswith("_")} == {"cloudtune"}
+
+
 def test_the_tuner_wakes_no_cloud() -> None:
     assert not woken_by("from cloudtune import Tuner, StoppingCriterion") & {
         "boto3",
