@@ -13,6 +13,7 @@ from pathlib import Path
 
 from cloudtune.emulator.control.rules import ML_ROOT
 from cloudtune.emulator.machine.hosts import Host
+from cloudtune.emulator.machine.job_files import make_folder
 from cloudtune.emulator.machine.ml_folder import JobFolder
 from cloudtune.emulator.object_store import ObjectStore, StoreFailed, split_uri
 from cloudtune.emulator.service_error import JsonObject, ServiceError
@@ -156,9 +157,9 @@ def download(store: ObjectStore, parts: Sequence[Part], target: Path, between: B
         path = safe_join(target, part.path)
         try:
             if part.path.endswith("/") or not part.path:
-                path.mkdir(parents=True, exist_ok=True)
+                make_folder(path)
                 continue
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             with path.open("wb") as file:
                 for chunk in store.chunks(part.bucket, part.key):
                     file.write(chunk)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cloudtune.emulator.machine.channels import Between, download, go_on, prefix_parts
-from cloudtune.emulator.machine.job_files import entries, open_file
+from cloudtune.emulator.machine.job_files import entries, make_folder, open_file
 from cloudtune.emulator.machine.shared_threads import SharedThreads
 from cloudtune.emulator.object_store import ObjectStore, StoreFailed, is_legal_key, split_uri
 
@@ -77,7 +77,7 @@ class CheckpointSync:
     def restore(self, between: Between = go_on) -> None:
         """Copies the prefix into the folder. Raises StoreFailed."""
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self._folder)
         except OSError as error:
             raise StoreFailed(f"the folder of the checkpoints cannot be made: {error.strerror}") from error
         self._place = os.path.realpath(self._folder)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -14,6 +16,20 @@ _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 def is_own(path: Path, root: Path) -> bool:
     """Whether no link stands at ``path``, nor on the way there from ``root``."""
     return Path(os.path.realpath(path)) == Path(os.path.realpath(root)) / path.relative_to(root)
+
+
+def make_folder(path: Path) -> None:
+    """As ``path.mkdir(parents=True, exist_ok=True)``, which fails where there are a thousand parents: it recurses."""
+    folder = str(path)  # text, since a Path of a thousand parts takes its time
+    missing = []
+    while not os.path.isdir(folder):  # noqa: PTH112
+        missing.append(folder)
+        folder = os.path.dirname(folder)  # noqa: PTH120
+    for folder in reversed(missing):
+        with contextlib.suppress(FileExistsError):  # made meanwhile, or a file, which the next will tell
+            os.mkdir(folder)  # noqa: PTH102
+    if not path.is_dir():
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
 
 
 def open_file(path: Path) -> int:
