@@ -19,14 +19,14 @@ def is_own(path: Path, root: Path) -> bool:
 
 
 def make_folder(path: Path) -> None:
-    """As ``path.mkdir(parents=True, exist_ok=True)``, which fails where there are a thousand parents: it recurses."""
+    """As ``path.mkdir(parents=True, exist_ok=True)``, which recurses, and so fails at a thousand parents."""
     folder = str(path)  # text, since a Path of a thousand parts takes its time
     missing = []
     while not os.path.isdir(folder):  # noqa: PTH112
         missing.append(folder)
         folder = os.path.dirname(folder)  # noqa: PTH120
     for folder in reversed(missing):
-        with contextlib.suppress(FileExistsError):  # made meanwhile, or a file, which the next will tell
+        with contextlib.suppress(FileExistsError):  # made meanwhile, or a file
             os.mkdir(folder)  # noqa: PTH102
     if not path.is_dir():
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
