@@ -23,7 +23,7 @@ from cloudtune.job_spec import TrainingJobSpec, decode_hyperparameters, encode_h
 from cloudtune.sagemaker_backend.activity import Activity
 from cloudtune.sagemaker_backend.admission import Grant
 from cloudtune.sagemaker_backend.desk import Desk
-from cloudtune.sagemaker_backend.trial_job_spec import trial_job
+from cloudtune.sagemaker_backend.trial_job_spec import instances_of, trial_job
 from cloudtune.sagemaker_backend.trial_run import Phase, TrialRun
 from cloudtune.sagemaker_backend.watching import Watcher
 from cloudtune.trial import Outcome
@@ -107,10 +107,16 @@ class Launcher:
     def _create(self, run: TrialRun, now: float) -> bool:
         """Whether the run needs no further attention here."""
         desk = self._desk
-        wanted_type, wanted_count = _wanted(run, desk.template.spec)
-        grant = desk.admission.choose(now, wanted_type, wanted_count)
+        try:
+            wanted_type, wanted_count = instances_of(desk.template, run.trial.config)
+        except SpecError as error:
+            self._end(run, Outcome.failed, str(error))
+            return True
+        if constants.ST_INSTANCE_TYPE not in run.trial.config:
+            wanted_type = ""  # whichever of the template's types there is
+        grant = desk.admission.choose(now, wanted_type or None, wanted_count)
         if not isinstance(grant, Grant):
-            hopeless = desk.admission.is_hopeless(wanted_type, wanted_count)
+            hopeless = desk.admission.is_hopeless(wanted_type or None, wanted_count)
             if hopeless and wanted_type:  # another trial may want another type
                 self._end(run, Outcome.failed, hopeless)
                 return True
@@ -197,16 +203,6 @@ class Hopeless(Exception):
     def __init__(self, error: AwsError) -> None:
         super().__init__(str(error))
         self.error = error
-
-
-def _wanted(run: TrialRun, spec: TrainingJobSpec) -> tuple[str | None, int]:
-    """Instance type (None: as the template has it) and count that the trial's configuration asks for."""
-    config = run.trial.config
-    wanted_type, count = config.get(constants.ST_INSTANCE_TYPE), config.get(constants.ST_INSTANCE_COUNT)
-    return (
-        wanted_type if isinstance(wanted_type, str) else None,
-        count if isinstance(count, int) and not isinstance(count, bool) else spec.instance_count,
-    )
 
 
 def _is_of_this_attempt(found: JobStatus, run: TrialRun, spec: TrainingJobSpec) -> bool:
