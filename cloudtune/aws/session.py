@@ -39,7 +39,8 @@ MAX_ATTEMPTS = 8
 # For callers with a patience of their own.
 IMPATIENT_ATTEMPTS = 2
 IMPATIENT_READ_TIMEOUT_S = 20
-# The first calls of all: a dead endpoint or a wrong key should be told within seconds.
+# The first calls of all: a dead endpoint or a wrong key should be told within seconds. So should prices, which can
+# be done without.
 FIRST_CALL_ATTEMPTS = 3
 MAX_CONNECTIONS = 32
 # botocore asks the metadata service of EC2 twice (v2, then v1) and takes whole seconds as timeouts only:
@@ -193,7 +194,7 @@ class AwsSession:
 
     def _make_client(self, service: str) -> Any:
         endpoint = self._endpoint_of(service)
-        attempts = FIRST_CALL_ATTEMPTS if service in ("sts", "iam") else MAX_ATTEMPTS
+        attempts = FIRST_CALL_ATTEMPTS if service in ("sts", "iam", "pricing") else MAX_ATTEMPTS
         read_timeout_s = S3_READ_TIMEOUT_S if service == "s3" else READ_TIMEOUT_S
         if self._is_impatient:
             attempts, read_timeout_s = IMPATIENT_ATTEMPTS, IMPATIENT_READ_TIMEOUT_S

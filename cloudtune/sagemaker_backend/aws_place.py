@@ -7,6 +7,7 @@ import os
 
 from cloudtune.aws.code_archive import upload_code
 from cloudtune.aws.objects import S3Objects
+from cloudtune.aws.prices import refresh as refresh_prices
 from cloudtune.experiment.ports import ExperimentStore
 from cloudtune.paths import ExperimentPaths, S3ExperimentPaths, S3Uri
 from cloudtune.remote import job_layout as layout
@@ -81,6 +82,7 @@ class AwsPlace:
         if archive.skipped:
             logger.warning("Not sent, since jobs should not need them: %s", ", ".join(archive.skipped))
         code = upload_code(S3Objects(session), where.root.bucket, archive)
+        refresh_prices(session, session.region, [template.spec.instance_type])
         return Prepared(complete(template, session), code, session.region)
 
     def make_store(self, paths: ExperimentPaths, where: S3ExperimentPaths) -> ExperimentStore:

@@ -60,7 +60,7 @@ def laboratory(promotion: bool, max_cost: float) -> Laboratory:
 
 
 @pytest.mark.parametrize(
-    ("promotion", "max_cost", "reason"), [(False, 0.7, "leaves no room"), (True, 0.4, "is reached")]
+    ("promotion", "max_cost", "reason"), [(False, 0.7, "leaves no room"), (True, 0.45, "is reached")]
 )
 def test_costs_and_decisions_are_those_of_the_undisturbed_run(
     promotion: bool, max_cost: float, reason: str
