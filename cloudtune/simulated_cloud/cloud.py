@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from cloudtune.aws.job_status import JobStatus
 from cloudtune.clock import VirtualClock
 from cloudtune.emulator.audit import AuditLog
 from cloudtune.emulator.faults import Faults
@@ -25,7 +26,7 @@ from cloudtune.simulated_cloud.agenda import Agenda
 from cloudtune.simulated_cloud.bucket import Bucket
 from cloudtune.simulated_cloud.clocks import EventClock, MachineClock
 from cloudtune.simulated_cloud.file_desk import FileDesk
-from cloudtune.simulated_cloud.job_desk import REGION, JobDesk
+from cloudtune.simulated_cloud.job_desk import REGION, JobDesk, status_of
 from cloudtune.simulated_cloud.machines import Hall, Machines
 from cloudtune.simulated_cloud.requests import Requests
 from cloudtune.simulated_cloud.settings import CloudSettings
@@ -198,6 +199,10 @@ class SimulatedCloud:
         """In the order of their creation, as they are now."""
         self.catch_up()
         return self._table.all()
+
+    def statuses(self) -> list[JobStatus]:
+        """Of all jobs, as they are now, without a request."""
+        return [status_of(job.view()) for job in self.all_jobs()]
 
     @property
     def calls(self) -> Counter[str]:

@@ -94,9 +94,9 @@ class JobDesk:
             job = self._table.get(REGION, name)
             shown = seen(self._faults, "DescribeTrainingJob", [job])[0]
             if shown is not job:
-                return _status(shown.view())
+                return status_of(shown.view())
             if job not in self._statuses:
-                self._statuses[job] = _status(job.view())
+                self._statuses[job] = status_of(job.view())
             return self._statuses[job]
 
         return self._ask("DescribeTrainingJob", name, f"describe training job {name!r}", effect)
@@ -167,7 +167,7 @@ class JobDesk:
     def _changed(self, name_contains: str, since: float | None) -> list[JobStatus]:
         jobs = [job for job in self._touched_since(since) if name_contains in job.name]
         summaries = (job.summary() for job in seen(self._faults, "ListTrainingJobs", jobs))
-        return [_status(item) for item in summaries if since is None or item["LastModifiedTime"] >= since]
+        return [status_of(item) for item in summaries if since is None or item["LastModifiedTime"] >= since]
 
     def _touched_since(self, since: float | None) -> Iterable[TrainingJob]:
         """The newest first."""
@@ -188,7 +188,7 @@ class JobDesk:
         )
 
 
-def _status(document: JsonObject) -> JobStatus:
+def status_of(document: JsonObject) -> JobStatus:
     """As a client reads it, which gets dates."""
     dates = {
         name: datetime.datetime.fromtimestamp(document[name], datetime.timezone.utc)
