@@ -71,7 +71,8 @@ class Watcher:
             times.append(self._listing.next_at())
         if any(run.terminal_at is not None and not run.has_details for run in runs):
             times.append(self._describing.next_at())
-        if self._log_reports:
+        now = self._desk.clock.now()
+        if any(self._needs_log(run, now) for run in runs):
             times.append(self._logs.next_at())
         return min(times)
 
