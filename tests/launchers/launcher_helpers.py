@@ -11,8 +11,11 @@ from cloudtune.experiments import RealBenchmarkDefinition
 from cloudtune.experiments.default_baselines import methods
 from cloudtune.experiments.launchers import launch_plan as planning
 from cloudtune.experiments.launchers.arguments import choose
-from cloudtune.experiments.launchers.hpo_main_local import select_benchmark
-from cloudtune.experiments.launchers.launch_arguments import launch_parser
+from cloudtune.experiments.launchers.hpo_main import select_benchmark
+from cloudtune.experiments.launchers.launch_arguments import add_launch_arguments
+from cloudtune.experiments.launchers.study_command import StudyCommand
+from cloudtune.experiments.launchers.trials import Trials
+from cloudtune.experiments.launchers.trials_here import TrialsHere
 from cloudtune.paths import S3Uri
 from cloudtune.remote.tuning_job import JobResources
 
@@ -62,11 +65,13 @@ def study_of(
     argv: list[str],
     definitions: dict[str, RealBenchmarkDefinition],
     extra_args: list[dict[str, Any]] | None = None,
+    kind: type[Trials] = TrialsHere,
 ) -> planning.Study:
     """What ``launch_remote`` makes of a command line."""
-    parser, extra = launch_parser(extra_args, methods, definitions)
+    parser = StudyCommand(kind, "", "").parser(methods, definitions)
+    extra = add_launch_arguments(parser, kind, extra_args)
     arguments: argparse.Namespace = parser.parse_args(argv)
     chosen = choose("method", methods, arguments.method)
     name, benchmark = select_benchmark(definitions, arguments)
     experiments = planning.plan_experiments(arguments, name, list(chosen))
-    return planning.Study(arguments, experiments, name, benchmark, ENTRY_POINT, tuple(extra))
+    return planning.Study(arguments, experiments, name, benchmark, ENTRY_POINT, kind, tuple(extra))

@@ -19,7 +19,8 @@ from cloudtune.experiments.default_baselines import methods
 from cloudtune.experiments.launchers import arguments as cli
 from cloudtune.experiments.launchers import launch_plan as planning
 from cloudtune.experiments.launchers.dry_run import describe
-from cloudtune.experiments.launchers.hpo_main_local import experiment_metadata, select_benchmark
+from cloudtune.experiments.launchers.hpo_main import experiment_metadata, select_benchmark
+from cloudtune.experiments.launchers.trials_here import TrialsHere
 from cloudtune.remote.tuning_job import JobResources
 
 DEFINITIONS = real_benchmark_definitions()
@@ -36,6 +37,7 @@ def job_arguments(
         value = json.loads(text)
         argv += [f"--{name}", value if isinstance(value, str) else json.dumps(value)]
     parser = cli.experiment_parser("hpo_main.py", "", methods, DEFINITIONS, "")
+    study.kind.add_arguments(parser)
     parser.add_argument("--launched_remotely", type=int, default=0)
     cli.add_extra_arguments(parser, extra)
     return parser.parse_args(argv)
@@ -92,7 +94,7 @@ def test_the_job_does_what_the_command_line_says() -> None:
         name, benchmark = select_benchmark(DEFINITIONS, seen)
         assert benchmark == study.benchmark  # the same limits after scaling
         here, there = (
-            experiment_metadata(a, name, benchmark, experiment.method, experiment.seed)
+            experiment_metadata(TrialsHere(a, name, benchmark), experiment.method, experiment.seed)
             for a in (study.arguments, seen)
         )
         assert here == there  # the same random seed above all
@@ -130,7 +132,7 @@ def files_of(archive: CodeArchive) -> dict[str, bytes]:
 
 
 def test_the_code_of_the_default_study_is_complete() -> None:
-    files = files_of(planning.build_code(ENTRY_POINT, DEFINITIONS["mlp_digits"]))
+    files = files_of(planning.build_code(ENTRY_POINT, study_of(TAG, DEFINITIONS).trials))
     assert "entry/hpo_main.py" in files
     package = Path(cloudtune_folder())
     for path in package.rglob("*"):  # csv, requirements and py.typed as well as modules
@@ -155,17 +157,17 @@ def test_the_code_of_a_users_study(tmp_path: Path) -> None:
     helper = tmp_path / "helper"
     helper.mkdir()
     (helper / "__init__.py").write_text("")
-    benchmark = benchmark_of(script)["mine"]
-    files = files_of(planning.build_code(entry, benchmark, [helper]))
+    trials = study_of(TAG, benchmark_of(script)).trials
+    files = files_of(planning.build_code(entry, trials, [helper]))
     assert {"entry/hpo_main.py", "entry/train.py", "helper/__init__.py"} <= set(files)
     assert "tqdm==4.66.1" in files["requirements.txt"].decode()
     with pytest.raises(SpecError, match="no entry point"):
-        planning.build_code(tmp_path / "other.py", benchmark)
+        planning.build_code(tmp_path / "other.py", trials)
 
 
 def test_a_dry_run_shows_one_request_and_what_differs() -> None:
     study = study_of([*TAG, "--num_seeds", "10"], DEFINITIONS)
-    archive = planning.build_code(ENTRY_POINT, study.benchmark)
+    archive = planning.build_code(ENTRY_POINT, study.trials)
     plan = planning.plan_launch(study, archive, WHERE)
     requests = [create_training_job_request(spec) for spec in plan.specs]
     text = describe(study, plan, requests, "nowhere", full=False)
@@ -191,7 +193,8 @@ def test_a_benchmark_says_more_about_its_jobs(tmp_path: Path) -> None:
     definitions = benchmark_of(write_script(tmp_path), estimator_kwargs=settings)
 
     def resources(*argv: str) -> JobResources:
-        return planning.resources_of(study_of(["--experiment_tag", "t", *argv], definitions), "us-east-1", ROLE)
+        study = study_of(["--experiment_tag", "t", *argv], definitions)
+        return study.trials.resources("us-east-1", ROLE)
 
     found = resources()
     assert (found.image, found.max_run_s, found.volume_size_gb, found.spot) == ("mine:1", 5000, 200, True)

@@ -14,8 +14,8 @@ import pytest
 from launcher_helpers import benchmark_of, study_of, write_script
 
 from cloudtune.errors import QuotaExceeded, SpecError, StoreError
-from cloudtune.experiments.launchers.launch_remote_local import _Launcher
 from cloudtune.experiments.launchers.study_binding import StudyBinding, settings_of
+from cloudtune.experiments.launchers.study_launch import StudyLauncher
 from cloudtune.experiments.launchers.study_record import new_tag, open_study, require_writable_root
 from cloudtune.experiments.launchers.study_submission import StudySubmission, SubmittedJob
 from cloudtune.names import is_legal_name, tuner_name
@@ -131,10 +131,10 @@ class Refused:
 @pytest.mark.parametrize("has_jobs", [True, False])
 def test_what_was_refused_as_a_whole_binds_nobody(has_jobs: bool, tmp_path: Path) -> None:
     definitions = benchmark_of(write_script(tmp_path / "s"))
-    launcher = _Launcher(study_of(["--experiment_tag", "demo"], definitions), (), None)
+    launcher = StudyLauncher(study_of(["--experiment_tag", "demo"], definitions), (), None)
     with pytest.raises(QuotaExceeded):
         launcher._submit(cast(StudySubmission, Refused(has_jobs)), [])
     other = study_of(["--experiment_tag", "demo", "--n_workers", "1"], definitions)
-    settings = settings_of(other.arguments, other.benchmark, other.extra)
+    settings = settings_of(other.trials, other.extra)
     with pytest.raises(SpecError) if has_jobs else nullcontext():
         StudyBinding("demo").check("mine", settings)

@@ -11,10 +11,11 @@ from cloudtune.errors import SpecError
 
 @dataclass(frozen=True)
 class InterruptRule:
-    """Interrupts every spot job whose name begins with ``name_prefix``.
+    """Interrupts every spot job whose name begins with ``name_prefix`` and has ``name_contains`` in it.
 
     Args:
         name_prefix: Empty: all.
+        name_contains: Empty: all. Names of the jobs of one experiment's trials have their ends in common.
         after_s: After ``Training`` has begun, in the service's seconds.
         times: How often each job is interrupted, each time ``after_s`` into a new attempt.
         notice: Whether the job gets SIGTERM and the grace period first. A job without notice is killed, and its
@@ -22,6 +23,7 @@ class InterruptRule:
     """
 
     name_prefix: str = ""
+    name_contains: str = ""
     after_s: float = 5.0
     times: int = 1
     notice: bool = False
@@ -53,6 +55,9 @@ class InterruptRule:
         if self.times < 1:
             raise SpecError(f"times={self.times} of an interrupt rule is illegal.", "Give 1 or more.")
         return self
+
+    def concerns(self, job_name: str) -> bool:
+        return job_name.startswith(self.name_prefix) and self.name_contains in job_name
 
     def to_json(self) -> JsonObject:
         return asdict(self)

@@ -89,7 +89,7 @@ class Faults:
         with self._lock:
             for number, rule in enumerate(self._rules):
                 used = self._fired.get((number, attempt.job_name), 0)
-                if attempt.job_name.startswith(rule.name_prefix) and used < rule.times:
+                if rule.concerns(attempt.job_name) and used < rule.times:
                     found.append(Strike(attempt.began + rule.after_s, -1 - number, rule.notice))
         found += [strike_of(armed, attempt) for armed in self.armed(Interruption)]
         found += [strike_of(armed, attempt) for armed in self.armed(InterruptionTrace)]

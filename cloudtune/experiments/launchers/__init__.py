@@ -1,1 +1,4 @@
-"""Command lines that run experiments: here (``hpo_main_local``) or as SageMaker jobs (``launch_remote_local``)."""
+"""Command lines that run experiments (``hpo_main_*``), or launch SageMaker jobs that do (``launch_remote_*``).
+
+``*_local``: trials share the tuner's machine; ``*_sagemaker``: each has a training job of its own.
+"""

@@ -103,13 +103,6 @@ def experiment_parser(
         metavar="N",
         help="failed trials that an experiment survives (default: 3)",
     )
-    limits.add_argument(
-        "--num_gpus_per_trial",
-        type=positive,
-        default=1,
-        metavar="N",
-        help="GPUs of a trial, where there are any; fractions share (default: 1)",
-    )
     output = parser.add_argument_group("what is kept and shown")
     output.add_argument(
         "--save_tuner", type=parse_bool, default=True, metavar="BOOL", help="write tuner.dill (default: yes)"
@@ -153,6 +146,28 @@ def add_extra_arguments(
         group.add_argument(f"--{name}", **keywords)
         added.append(name)
     return added
+
+
+def add_instance_arguments(group: argparse._ArgumentGroup, spot: str) -> None:
+    """What the jobs in which trials run are like; ``spot`` says what comes of interruptions."""
+    group.add_argument(
+        "--instance_type", type=text, metavar="TYPE", help="such as ml.g4dn.12xlarge; default: the benchmark's"
+    )
+    group.add_argument(
+        "--spot",
+        type=parse_bool,
+        nargs="?",
+        const=True,
+        default=False,
+        metavar="BOOL",
+        help=f"use spot instances; {spot}",
+    )
+    group.add_argument(
+        "--image_uri", type=text, metavar="URI", help="container image; default: SageMaker's PyTorch image"
+    )
+    group.add_argument(
+        "--volume_size", type=at_least(1), metavar="GB", help="disk of a job; default: the benchmark's, or 30"
+    )
 
 
 def choose(kind: str, table: Mapping[str, T], name: str | None) -> dict[str, T]:

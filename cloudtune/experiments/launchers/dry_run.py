@@ -57,7 +57,8 @@ def _facts(study: Study, plan: LaunchPlan, where: str) -> list[str]:
         f"with {_count(benchmark.n_workers, 'worker')}",
         "jobs": f"{len(plan.specs)} on {spec.instance_type}, {'spot' if spec.spot else 'on demand'}, "
         f"each at most {spec.max_run_s:,} s",
-        "cost": f"{plan.cost} (every job running to its limit, at the on-demand price)",
+        **study.trials.facts(plan.region),
+        "cost": str(plan.cost) if plan.cost.why else f"{plan.cost} (every job running to its limit, on demand)",
         "code": f"{plan.code}/{layout.CODE_ARCHIVE}",
     }
     return [f"{name:<12} {value}" for name, value in facts.items()]

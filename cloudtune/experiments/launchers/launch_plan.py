@@ -11,16 +11,15 @@ from typing import Any
 
 from cloudtune import names
 from cloudtune.aws.code_archive import CodeArchive, build_archive, import_name
-from cloudtune.aws.cost import HighestCost, highest_cost
-from cloudtune.aws.images import image_uri
+from cloudtune.aws.cost import HighestCost
 from cloudtune.aws.requirements import RequirementsText, merge_requirements
 from cloudtune.errors import SpecError
 from cloudtune.experiments.benchmark_definitions import RealBenchmarkDefinition
 from cloudtune.experiments.launchers import arguments as cli
+from cloudtune.experiments.launchers.trials import Trials
 from cloudtune.job_spec import TrainingJobSpec
 from cloudtune.paths import S3ExperimentPaths, S3Uri
 from cloudtune.remote import job_layout as layout
-from cloudtune.remote.estimator_arguments import resource_arguments
 from cloudtune.remote.tuning_job import (
     CORE_REQUIREMENTS,
     JobResources,
@@ -43,16 +42,14 @@ class PlannedExperiment:
 
 @dataclass(frozen=True)
 class LaunchPlan:
-    """A launch: experiments, one job each, one code archive for all."""
+    """A launch: experiments, one job each, one code archive for all; what it costs at most."""
 
     experiments: tuple[PlannedExperiment, ...]
     specs: tuple[TrainingJobSpec, ...]
     archive: CodeArchive
     code: S3Uri
-
-    @property
-    def cost(self) -> HighestCost:
-        return highest_cost(self.specs)
+    cost: HighestCost
+    region: str
 
 
 def plan_experiments(
@@ -80,9 +77,7 @@ def plan_experiments(
     return tuple(planned)
 
 
-def build_code(
-    entry_point: Path, benchmark: RealBenchmarkDefinition, source_dependencies: Sequence[str | Path] = ()
-) -> CodeArchive:
+def build_code(entry_point: Path, trials: Trials, source_dependencies: Sequence[str | Path] = ()) -> CodeArchive:
     """Package, entry point with its folder, dependencies, and merged requirements.
 
     Raises:
@@ -92,7 +87,8 @@ def build_code(
     if not entry_point.is_file():
         raise SpecError(f"There is no entry point {entry_point}.", "It is the script that each job runs.")
     requirements: list[Path | RequirementsText] = [RequirementsText("cloudtune", "\n".join(CORE_REQUIREMENTS))]
-    for folder in dict.fromkeys([entry_point.parent, Path(benchmark.script).resolve().parent]):
+    scripts = [Path(trials.benchmark.script).resolve().parent] if trials.run_here else []
+    for folder in dict.fromkeys([entry_point.parent, *scripts]):
         requirements += sorted(folder.glob("requirements*.txt"))
     entries: list[tuple[Path | bytes, str]] = [
         (package_folder(), "cloudtune"),
@@ -101,31 +97,6 @@ def build_code(
     ]
     entries += [(Path(path).expanduser().resolve(), import_name(Path(path))) for path in source_dependencies]
     return build_archive(entries)
-
-
-def hyperparameters_of(
-    arguments: argparse.Namespace, experiment: PlannedExperiment, benchmark_name: str, extra: Sequence[str]
-) -> dict[str, Any]:
-    """The arguments with which the job runs its one experiment."""
-    values: dict[str, Any] = {
-        "experiment_tag": arguments.experiment_tag,
-        "benchmark": benchmark_name,
-        "method": experiment.method,
-        "start_seed": experiment.seed,
-        "num_seeds": experiment.seed + 1,
-        "random_seed": cli.master_seed(arguments),
-        "max_failures": arguments.max_failures,
-        "num_gpus_per_trial": arguments.num_gpus_per_trial,
-        "scale_max_wallclock_time": arguments.scale_max_wallclock_time,
-        "save_tuner": arguments.save_tuner,
-        "delete_checkpoints": arguments.delete_checkpoints,
-        "launched_remotely": 1,
-    }
-    for name in ("n_workers", "max_wallclock_time", *extra):
-        value = getattr(arguments, name)
-        if value is not None:
-            values[name] = value
-    return values
 
 
 @dataclass(frozen=True)
@@ -137,6 +108,7 @@ class Study:
         experiments: Methods x seeds.
         benchmark_name, benchmark: What is tuned.
         entry_point: The script that each job runs.
+        kind: Where trials run.
         extra: Names of the study's own arguments.
     """
 
@@ -145,54 +117,54 @@ class Study:
     benchmark_name: str
     benchmark: RealBenchmarkDefinition
     entry_point: Path
+    kind: type[Trials]
     extra: tuple[str, ...] = ()
+
+    @property
+    def trials(self) -> Trials:
+        return self.kind(self.arguments, self.benchmark_name, self.benchmark)
+
+
+def hyperparameters_of(study: Study, experiment: PlannedExperiment) -> dict[str, Any]:
+    """The arguments with which the job runs its one experiment."""
+    arguments = study.arguments
+    values: dict[str, Any] = {
+        **study.trials.job_arguments(),
+        "experiment_tag": arguments.experiment_tag,
+        "benchmark": study.benchmark_name,
+        "method": experiment.method,
+        "start_seed": experiment.seed,
+        "num_seeds": experiment.seed + 1,
+        "random_seed": cli.master_seed(arguments),
+        "max_failures": arguments.max_failures,
+        "scale_max_wallclock_time": arguments.scale_max_wallclock_time,
+        "save_tuner": arguments.save_tuner,
+        "delete_checkpoints": arguments.delete_checkpoints,
+        "launched_remotely": 1,
+    }
+    for name in ("n_workers", "max_wallclock_time", *study.extra):
+        value = getattr(arguments, name)
+        if value is not None:
+            values[name] = value
+    return values
 
 
 @dataclass(frozen=True)
 class Destination:
-    """Where the jobs of a study run: folder of the code in S3, what each job runs on, region."""
+    """Where the jobs of a study run: folder of the code in S3, what each job runs on, region; the role of the jobs
+    of trials, if those have any."""
 
     code: S3Uri
     resources: JobResources
     region: str
-
-
-def resources_of(study: Study, region: str, role_arn: str) -> JobResources:
-    """What the jobs of a study run on. The command line goes before the benchmark's ``estimator_kwargs``.
-
-    Raises:
-        SpecError: ``estimator_kwargs`` has what no job has, or no image is known.
-    """
-    arguments, benchmark = study.arguments, study.benchmark
-    given = benchmark.estimator_kwargs or {}
-    try:
-        known = resource_arguments(given)
-    except SpecError as error:
-        text = f"Benchmark {study.benchmark_name}, estimator_kwargs: {error.message}"
-        raise SpecError(text, error.hint) from error
-    instance_type = arguments.instance_type or benchmark.instance_type
-    image = arguments.image_uri or given.get("image_uri")
-    if image is None:
-        image = image_uri(
-            benchmark.framework.lower(),
-            region=region,
-            instance_type=instance_type,
-            version=given.get("framework_version"),
-            py_version=given.get("py_version"),
-        )
-    asked = {
-        "spot": arguments.spot or None,
-        "volume_size_gb": arguments.volume_size,
-        "max_run_s": arguments.max_run,
-    }
-    known |= {name: value for name, value in asked.items() if value is not None}
-    return JobResources(instance_type, role_arn, image, **known)
+    trials_role_arn: str | None = None
 
 
 def plan_launch(study: Study, archive: CodeArchive, destination: Destination) -> LaunchPlan:
     """The jobs of a launch; pure."""
     specs = tuple(job_of(study, experiment, destination) for experiment in study.experiments)
-    return LaunchPlan(study.experiments, specs, archive, destination.code)
+    cost = study.trials.highest_cost(specs, destination.region)
+    return LaunchPlan(study.experiments, specs, archive, destination.code, cost, destination.region)
 
 
 def job_of(study: Study, experiment: PlannedExperiment, destination: Destination) -> TrainingJobSpec:
@@ -204,10 +176,11 @@ def job_of(study: Study, experiment: PlannedExperiment, destination: Destination
         where=S3ExperimentPaths.of(code.bucket, experiment.name, arguments.experiment_tag),
         code=code,
         command=[f"{_ENTRY}/{study.entry_point.name}"],
-        hyperparameters=hyperparameters_of(arguments, experiment, study.benchmark_name, study.extra),
+        hyperparameters=hyperparameters_of(study, experiment),
         wallclock_s=study.benchmark.max_wallclock_time,
         n_workers=study.benchmark.n_workers,
-        store_logs=arguments.store_logs,
+        trials_role_arn=destination.trials_role_arn,
+        store_logs=getattr(arguments, "store_logs", False),
     )
     tags = {
         "cloudtune-tag": arguments.experiment_tag,

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cloudtune.errors import SpecError
-from cloudtune.experiments.benchmark_definitions import RealBenchmarkDefinition
 from cloudtune.experiments.launchers import arguments as cli
+from cloudtune.experiments.launchers.trials import Trials
 from cloudtune.experiments.loading import STUDY_FILENAME
 from cloudtune.paths import experiments_root, write_atomic
 
 _BUCKET, _SETTINGS = "bucket", "settings"
+#: No argument: each kind of trials has commands of its own.
+_BACKEND = "backend"
 
 
-def settings_of(
-    arguments: argparse.Namespace, benchmark: RealBenchmarkDefinition, extra: Sequence[str]
-) -> dict[str, Any]:
+def settings_of(trials: Trials, extra: Sequence[str]) -> dict[str, Any]:
     """What experiments of one benchmark must have in common to be compared, by name of the argument."""
     settings = {
-        "n_workers": benchmark.n_workers,
-        "max_wallclock_time": benchmark.max_wallclock_time,
-        "random_seed": cli.master_seed(arguments),
-        "num_gpus_per_trial": arguments.num_gpus_per_trial,
-        **{name: getattr(arguments, name) for name in extra},
+        _BACKEND: trials.backend_name,
+        "n_workers": trials.benchmark.n_workers,
+        "max_wallclock_time": trials.benchmark.max_wallclock_time,
+        "random_seed": cli.master_seed(trials.arguments),
+        **trials.settings(),
+        **{name: getattr(trials.arguments, name) for name in extra},
     }
     return dict(json.loads(json.dumps(settings, default=str)))
 
@@ -72,9 +72,7 @@ class StudyBinding:
         known = self._settings(benchmark)
         changed = [name for name, value in settings.items() if name in known and known[name] != value]
         if changed:
-            before, now = (
-                ", ".join(f"--{name} {_text(of[name])}" for name in changed) for of in (known, settings)
-            )
+            before, now = (", ".join(_text(name, of[name]) for name in changed) for of in (known, settings))
             raise SpecError(
                 f"Study {self._tag} was launched with {before} on {benchmark}; this command says {now}.",
                 "Use the same settings to continue it, or another --experiment_tag.",
@@ -113,5 +111,7 @@ class StudyBinding:
         write_atomic(self._path, json.dumps(content))
 
 
-def _text(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def _text(name: str, value: Any) -> str:
+    if name == _BACKEND:
+        return f"the {value} backend"
+    return f"--{name} {value:g}" if isinstance(value, float) else f"--{name} {value}"
