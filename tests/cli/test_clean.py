@@ -6,6 +6,7 @@ from operations_lab import FAR, Lab, story, write_journal
 from cloudtune import cli
 from cloudtune.aws.job_status import JobState, JobStatus
 from cloudtune.aws.objects import S3Object
+from cloudtune.emulator.faults.scenario import Scenario
 from cloudtune.experiments.operations.inventory import stored_experiments
 from cloudtune.experiments.operations.jobs import common_part, jobs_by_experiment
 from cloudtune.names import retry_name, trial_job_name
@@ -86,12 +87,12 @@ def test_jobs_whose_tuner_is_dead_are_stopped(lab: Lab, capsys: Capture) -> None
 
 
 def test_instances_kept_warm_are_given_back(lab: Lab, capsys: Capture) -> None:
+    lab.aws.apply_scenario(Scenario.from_json({"schema": 1, "faults": [], "quotas": {"*": {"warm_pool": 2}}}))
     lab.experiment("warm", story(ended=True))
     job = lab.start_trial("warm", 0, script="print('done')", keep_alive_s=600)
     other = lab.start("0-0-unknown", script="print('done')", keep_alive_s=600)
     lab.ended(job, other)
-    if lab.jobs.describe(job).warm_pool_status != "Available":
-        pytest.skip("the emulator has no quota for warm pools")
+    assert lab.jobs.describe(job).warm_pool_status == "Available"
     assert cli.main(["clean", "warm", "--yes"]) == 0
     assert "1 warm pool ended" in capsys.readouterr().out
     assert [lab.jobs.describe(name).warm_pool_status for name in (job, other)] == ["Terminated", "Available"]
