@@ -90,7 +90,7 @@ def retry_name(name: str, run: int) -> str:
 
 
 def trial_label(trial_id: int, attempt: int, number: int = 0) -> str:
-    """What names one job of a trial within its experiment: ``3-1``, and ``3-1r2`` for the ``number``-th job, from 0,
+    """What names one job of a trial within its experiment: ``3-1``, and ``3-1r2`` for the ``number``-th, from 0,
     that was created for one attempt (the first ones found no instance, for example)."""
     return f"{trial_id}-{attempt}r{number}" if number else f"{trial_id}-{attempt}"
 
