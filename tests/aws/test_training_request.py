@@ -230,7 +230,11 @@ def all_patterns() -> list[str]:
 
 @given(
     st.sampled_from(all_patterns()),
-    st.one_of(st.text(max_size=12), st.text("aAzZ09-_.:/=+@ #ü²\u0300", max_size=12)),
+    # Characters that only one of the two knows are of Unicode versions that differ.
+    st.one_of(
+        st.text(st.characters(exclude_categories=["Cn", "Cs"]), max_size=12),
+        st.text("aAzZ09-_.:/=+@ #ü²\u0300", max_size=12),
+    ),
 )
 @settings(max_examples=400, deadline=None)
 def test_patterns_mean_what_a_full_regex_engine_says(pattern: str, text: str) -> None:
