@@ -11,13 +11,13 @@ from cloudtune.aws.training_request import create_training_job_request, validate
 from cloudtune.emulator.faults import Faults
 from cloudtune.emulator.faults.calls import Call
 from cloudtune.emulator.faults.kinds import EmptyLogPage, LogLag
-from cloudtune.emulator.faults.stale_reads import seen
+from cloudtune.emulator.faults.stale_reads import Readable, seen
 from cloudtune.emulator.fleet.fleet import Fleet
 from cloudtune.emulator.fleet.job_table import JobTable
 from cloudtune.emulator.fleet.jobs import TrainingJob
 from cloudtune.emulator.fleet.quotas import Quotas
 from cloudtune.emulator.service_error import JsonObject
-from cloudtune.errors import SpecError
+from cloudtune.errors import AwsError, SpecError
 from cloudtune.job_spec import TrainingJobSpec
 from cloudtune.sagemaker_backend.ports import LogPage, Usage
 from cloudtune.simulated_cloud.clocks import EventClock
@@ -69,7 +69,9 @@ class JobDesk:
         self._quotas_readable = quotas_readable
         #: When each was last touched, by the service's clock; the last one last.
         self._touched: dict[TrainingJob, float] = {}
+        #: As Describe and List tell them, of jobs that have not changed since.
         self._statuses: dict[TrainingJob, JobStatus] = {}
+        self._summaries: dict[TrainingJob, JobStatus] = {}
         table.context.on_change = self._touch
 
     def create(self, spec: TrainingJobSpec) -> None:
@@ -136,7 +138,10 @@ class JobDesk:
 
         if not self._quotas_readable:
             return {}
-        return self._requests.perform(Call("servicequotas", "ListServiceQuotas"), "list quotas", effect)
+        try:
+            return self._requests.perform(Call("servicequotas", "ListServiceQuotas"), "list quotas", effect)
+        except AwsError:
+            return {}
 
     def log_page(self, name: str, cursor: str | None) -> LogPage:
         """See :meth:`TrialJobs.log_page`."""
@@ -166,8 +171,15 @@ class JobDesk:
 
     def _changed(self, name_contains: str, since: float | None) -> list[JobStatus]:
         jobs = [job for job in self._touched_since(since) if name_contains in job.name]
-        summaries = (job.summary() for job in seen(self._faults, "ListTrainingJobs", jobs))
-        return [status_of(item) for item in summaries if since is None or item["LastModifiedTime"] >= since]
+        found = map(self._summary, seen(self._faults, "ListTrainingJobs", jobs))
+        return [item for item in found if since is None or (item.last_modified or 0.0) >= since]
+
+    def _summary(self, job: Readable) -> JobStatus:
+        if not isinstance(job, TrainingJob):  # as it was a while ago
+            return status_of(job.summary())
+        if job not in self._summaries:
+            self._summaries[job] = status_of(job.summary())
+        return self._summaries[job]
 
     def _touched_since(self, since: float | None) -> Iterable[TrainingJob]:
         """The newest first."""
@@ -180,6 +192,7 @@ class JobDesk:
         self._touched.pop(job, None)
         self._touched[job] = self._clock.now()
         self._statuses.pop(job, None)
+        self._summaries.pop(job, None)
 
     def _empties(self, name: str, start: int) -> bool:
         return any(

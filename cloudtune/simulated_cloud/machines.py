@@ -241,7 +241,12 @@ class Machines:
         faults = self._settings.file_faults
         if self._draw("late checkpoint", process) < faults.late_checkpoint and process.local:
             newest, stored = max(process.local), self._hall.bucket.levels(process.order.checkpoints)
-            self._hall.agenda.at(self._now + faults.late_checkpoint_s, lambda: stored.add(newest))
+
+            def upload_late() -> None:
+                self._hall.faults.record("late_checkpoint", job=process.order.job, level=newest)
+                stored.add(newest)
+
+            self._hall.agenda.at(self._now + faults.late_checkpoint_s, upload_late)
         return process
 
     def _store(self, process: TrialProcess, until: float) -> None:
@@ -261,7 +266,11 @@ class Machines:
         faults = self._settings.file_faults
         if self._draw("torn", process) >= faults.torn_reports:
             return None
-        return Tear(int(self._draw("torn line", process) * (len(process.times) + 2)), faults.repair_s)
+
+        def strikes() -> None:
+            self._hall.faults.record("torn_reports", job=process.order.job, run=process.run)
+
+        return Tear(int(self._draw("torn line", process) * (len(process.times) + 2)), faults.repair_s, strikes)
 
     def _draw(self, what: str, process: TrialProcess) -> float:
         return uniform(self._settings.seed, what, process.order.job, process.run)

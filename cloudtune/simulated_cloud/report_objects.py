@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from cloudtune.report_stream import (
@@ -25,10 +26,12 @@ class Tear:
     Args:
         line: Which line is cut.
         repair_s: Until it is uploaded again, seconds; None: never.
+        strikes: Called when it happens.
     """
 
     line: int
     repair_s: float | None
+    strikes: Callable[[], None]
 
 
 class RunStream:
@@ -93,6 +96,7 @@ class RunStream:
         self._segments[-1].append(line)
         if self._tear is not None and self._num_lines == self._tear.line:
             self._torn_since = when
+            self._tear.strikes()
         self._num_lines += 1
 
     def _is_torn(self, now: float) -> bool:
