@@ -56,8 +56,8 @@ class Line:
         self._is_cut = False
         #: Called with the number of each call, from 0, before it has any effect.
         self.before: Callable[[int], object] = lambda number: None
-        #: The answers to the next so many writes are lost.
-        self.lost_answers = 0
+        #: The answer to the next write is lost; with ``cuts``, so are all further calls.
+        self.loses_answer = self.cuts = False
         self.num_calls = 0
 
     @property
@@ -92,8 +92,8 @@ class Line:
             if is_other or ("IfNoneMatch" in request and known is not None):
                 raise _error("PreconditionFailed", 412, "PutObject")
             self._bucket.contents[key] = (body, self._bucket.now())
-        if self.lost_answers:
-            self.lost_answers -= 1
+        if self.loses_answer:
+            self.loses_answer, self._is_cut = False, self.cuts
             raise EndpointConnectionError(endpoint_url="fake")
         return {"ETag": _etag(body)}
 

@@ -152,8 +152,12 @@ def test_what_s3_lacks_is_uploaded(rig: Rig) -> None:
     assert rig.in_s3() == rig.laptop.on_disk()
 
 
-def test_two_that_went_on_from_the_same_beginning_are_not_mixed(rig: Rig) -> None:
+@pytest.mark.parametrize("new_session", [False, True], ids=["same segment", "next segment"])
+def test_two_that_went_on_from_the_same_beginning_are_not_mixed(rig: Rig, new_session: bool) -> None:
     rig.laptop.open().append(events(5))
+    if new_session:
+        rig.laptop.store.close()
+        rig.laptop.open()
     eventually(lambda: rig.laptop.store.durable() == 5)
     rig.laptop.line.cut()
     rig.laptop.store.append(events(1, 5))

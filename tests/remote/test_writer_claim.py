@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import subprocess
@@ -187,22 +188,23 @@ def test_a_laptop_that_slept_an_hour_goes_on_unless_somebody_came(
         assert not laptop.needs_confirmation()
 
 
-def test_an_answer_that_is_lost_does_not_make_it_somebody_elses(world: VirtualClock, bucket: Bucket) -> None:
+@pytest.mark.parametrize("for_long", [False, True])
+def test_an_answer_that_is_lost_does_not_make_it_somebody_elses(
+    world: VirtualClock, bucket: Bucket, for_long: bool
+) -> None:
     line = Line(bucket)
     claim = polite(bucket, line)
     claim.take("anna:1")
-    for lost in (1, 1000):  # within the patience of one call, and beyond
-        world.sleep(20)
-        line.lost_answers = lost
-        try:
-            claim.renew_if_due()
-        except Unreachable:
-            assert lost > 1
-        line.lost_answers = 0
-        claim.check()
+    world.sleep(20)
+    line.loses_answer, line.cuts = True, for_long
+    with pytest.raises(Unreachable) if for_long else contextlib.nullcontext():
         claim.renew_if_due()
-        assert not claim.needs_confirmation()
-        assert line.objects.age_s(STATE / CLAIM_NAME) == 0
+    line.open()
+    claim.check()
+    world.sleep(50)
+    claim.renew_if_due()
+    assert not claim.needs_confirmation()
+    assert line.objects.age_s(STATE / CLAIM_NAME) == 0
 
 
 def test_a_claim_that_was_removed_is_written_again(world: VirtualClock, bucket: Bucket) -> None:
