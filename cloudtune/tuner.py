@@ -296,7 +296,7 @@ class Tuner:
         backend = self.trial_backend
         if not isinstance(backend, HasCost):
             return ""
-        cost = backend.highest_cost(self.n_workers, self.stop_criterion)
+        cost = backend.highest_cost(self.n_workers, self.stop_criterion, self.scheduler.config_space)
         return "" if cost is None else f"{self.name} costs {cost}."
 
     def _closing_note(self, core: ExperimentCore) -> str:

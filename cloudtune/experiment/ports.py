@@ -172,7 +172,7 @@ class HasOutput(Protocol):
 class HasCost(Protocol):
     """A backend that spends money."""
 
-    def highest_cost(self, n_workers: int, stop_criterion: object) -> str | None:
+    def highest_cost(self, n_workers: int, stop_criterion: object, config_space: Mapping[str, Any]) -> str | None:
         """What tuning can cost at most, for people; None if nothing can be said. Asked before anything starts."""
         ...
 

@@ -11,6 +11,8 @@ from typing import Any
 from cloudtune.aws.cost import highest_cost_of_trials
 from cloudtune.backend.local.arguments import EntryPoint
 from cloudtune.clock import VirtualClock
+from cloudtune.config_space import Categorical, Domain, Ordinal
+from cloudtune.constants import ST_INSTANCE_COUNT, ST_INSTANCE_TYPE
 from cloudtune.errors import SpecError
 from cloudtune.experiment.ports import AttemptKey, BackendContext, ExperimentStore, Fact
 from cloudtune.paths import ExperimentPaths, S3Uri
@@ -126,10 +128,12 @@ class SageMakerBackend:
             "spot": spec.spot,
         }
 
-    def highest_cost(self, n_workers: int, stop_criterion: object) -> str | None:
+    def highest_cost(self, n_workers: int, stop_criterion: object, config_space: Mapping[str, Any]) -> str | None:
         """See :class:`~cloudtune.experiment.ports.HasCost`."""
         limits = (getattr(stop_criterion, name, None) for name in ("max_wallclock_time", "max_cost"))
-        return str(highest_cost_of_trials(self._template.spec, n_workers, *limits))
+        types, counts = (_choices(config_space.get(name)) for name in (ST_INSTANCE_TYPE, ST_INSTANCE_COUNT))
+        spec = replace(self._template.spec, instance_count=max([self._template.spec.instance_count, *counts]))
+        return str(highest_cost_of_trials(spec, n_workers, *limits, other_types=[*self._fallback, *types]))
 
     def make_store(self, paths: ExperimentPaths) -> ExperimentStore:
         """The journal on this machine, mirrored to S3, where one tuner at a time may write."""
@@ -208,6 +212,13 @@ class SageMakerBackend:
         if self._drive is None:
             raise SpecError("SageMakerBackend is not open.", "Call open(context) first; a Tuner does.")
         return self._drive
+
+
+def _choices(entry: Any) -> list[Any]:
+    """What a trial may get for an entry of the search space; nothing if it is not there."""
+    if not isinstance(entry, Domain):
+        return [] if entry is None else [entry]
+    return list(entry.categories) if isinstance(entry, (Categorical, Ordinal)) else [getattr(entry, "upper", 1)]
 
 
 def _instance_types(given: Sequence[str]) -> tuple[str, ...]:

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from hand_cloud import TUNER, HandCloud, script, spec
 
+from cloudtune import StoppingCriterion
 from cloudtune.backend import SageMakerBackend
+from cloudtune.config_space import choice, randint
 from cloudtune.errors import (
     AccessDenied,
     AwsError,
@@ -407,3 +409,18 @@ def test_calls_do_not_grow_with_the_number_of_running_trials(tmp_path: Path) -> 
     few, many = calls(4), calls(200)
     assert sum(many.values()) <= sum(few.values()) + 100 / 2
     assert many["changed"] == few["changed"] and many["report_objects"] == few["report_objects"]
+
+
+def test_the_highest_cost_is_that_of_the_dearest_instances_that_a_trial_may_get(
+    cloud: HandCloud, tmp_path: Path
+) -> None:
+    backend = SageMakerBackend(
+        spec(instance_type=TYPE),
+        entry_point=script(tmp_path),
+        fallback_instance_types=["ml.c5.xlarge"],
+        cloud=cloud,
+    )
+    stop = StoppingCriterion(max_wallclock_time=3600)
+    tuned = {"st_instance_type": choice(["ml.m5.xlarge", "ml.m5.4xlarge"]), "st_instance_count": randint(1, 3)}
+    assert "2 workers with 1 x ml.c5.xlarge" in str(backend.highest_cost(2, stop, {"lr": 0.1}))
+    assert "2 workers with 3 x ml.m5.4xlarge" in str(backend.highest_cost(2, stop, tuned))

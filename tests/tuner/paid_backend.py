@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from cloudtune.clock import VirtualClock
 from cloudtune.experiment.ports import AttemptEnded, AttemptKey, CostSeen, Fact
@@ -31,7 +32,7 @@ class PaidBackend(ScriptedBackend):
         own_s = self._paid_world.clock.now() - self._since
         return [*news, CostSeen("tuner", own_s * USD_PER_S / 10, own_s, False)]
 
-    def highest_cost(self, n_workers: int, stop_criterion: object) -> str | None:
+    def highest_cost(self, n_workers: int, stop_criterion: object, config_space: Mapping[str, Any]) -> str | None:
         return f"at most ${getattr(stop_criterion, 'max_cost', 0):g} with {n_workers} workers"
 
     def _cost(self, key: AttemptKey, final: bool) -> CostSeen:
