@@ -78,6 +78,8 @@ def dollars(usd: float | None) -> str:
     """``$1.23``; with four decimals below ten cents; empty if it is not known."""
     if usd is None:
         return ""
+    if 0 < usd < 0.00005:
+        return "<$0.0001"
     return f"${usd:,.2f}" if usd >= 0.1 or usd == 0 else f"${usd:.4f}"
 
 
