@@ -31,8 +31,9 @@ class AuditLog:
     Times called ``service_time`` and durations, except where noted, are of the service's clock:
 
     - ``call``: ``service``, ``operation``, ``status`` (HTTP; null: the connection was cut), ``error`` (the code,
-      or null), ``seconds`` (real, until the answer began), and what it names: ``job``, or ``bucket`` and ``key``.
-      Neither bodies nor credentials nor queries are recorded. Service ``emulator``: its own pages, except GET.
+      or null), ``seconds`` (real, until the answer began), ``role`` (name of the caller's, if it has assumed one,
+      as jobs have), and what it names: ``job``, or ``bucket`` and ``key``. Neither bodies nor credentials nor
+      queries are recorded. Service ``emulator``: its own pages, except GET.
     - ``transition``: ``job``, ``phase``, ``status``, ``service_time``
     - ``billed``: ``job``, ``what`` (``training``: one attempt, or ``warm_pool``), ``attempt`` (its number),
       ``seconds``, ``billable_seconds``, ``instances`` (list of ``instance_type``, ``instance_count``), ``spot``

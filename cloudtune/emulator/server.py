@@ -35,6 +35,7 @@ from cloudtune.emulator.fleet.jobs import JobContext
 from cloudtune.emulator.fleet.quotas import Quotas
 from cloudtune.emulator.machine.instance_shares import Shares
 from cloudtune.emulator.machine.isolation import check_choice, choose
+from cloudtune.emulator.machine.job_credentials import role_of
 from cloudtune.emulator.machine.job_environment import ScriptFolder
 from cloudtune.emulator.machine.processes import Keeper
 from cloudtune.emulator.machine.shared_threads import SharedThreads
@@ -217,7 +218,7 @@ class SageMakerEmulator:
         self.roles.ensure(DEFAULT_ROLE)
         if kept is not None:
             kept.revive_jobs(self._table, self._engine, lost_at)
-        server.app = CallAudit(RequestFaults(self._middleware, self._faults), self.audit)
+        server.app = CallAudit(RequestFaults(self._middleware, self._faults), self.audit, role_of)
 
     def _record(self, event: str) -> None:
         settings = self._settings

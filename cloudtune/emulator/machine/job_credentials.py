@@ -30,3 +30,10 @@ def credentials(role_arn: str, region: str) -> dict[str, str]:
         "AWS_SECRET_ACCESS_KEY": session.secret_access_key,
         "AWS_SESSION_TOKEN": session.session_token,
     }
+
+
+def role_of(access_key_id: str) -> str | None:
+    """Name of the role that :func:`credentials` has given the key to, or that somebody has assumed with it."""
+    sts: Any = sts_backends[ACCOUNT_ID]["aws"]
+    found = sts.get_assumed_role_from_access_key(access_key_id)
+    return None if found is None else str(found.role_arn).rpartition("/")[2]

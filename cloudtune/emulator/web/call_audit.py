@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from cloudtune.emulator.audit import AuditLog
 from cloudtune.emulator.faults.answers import StartResponse
@@ -15,6 +15,7 @@ _OWN_PAGES = "/_emulator/"
 # In JSON, where a namespace may stand before it, and XML; in CBOR behind its length.
 _CODE = re.compile(rb'"__type"\s*:\s*"(?:[^"#]*#)?([^"]{1,128})"|<Code>([^<]{1,128})</Code>')
 _CBOR_CODE = re.compile(rb"__type\x7a(.{4})", re.DOTALL)
+_ACCESS_KEY = re.compile(r"Credential=(\w{16,128})/")
 _CUT = "ConnectionReset"
 _NAME, _OPERATION, _KEY = 63, 128, 1024  # characters; what is longer is no name, and may be anything
 
@@ -25,11 +26,15 @@ class CallAudit:
     Args:
         application: Answers requests.
         audit: Gets an entry of kind ``call`` before the client gets its answer.
+        role_of: Name of the role that has an access key; None if none has.
     """
 
-    def __init__(self, application: RequestFaults, audit: AuditLog) -> None:
+    def __init__(
+        self, application: RequestFaults, audit: AuditLog, role_of: Callable[[str], str | None]
+    ) -> None:
         self._application = application
         self._audit = audit
+        self._role_of = role_of
 
     def date_shift_s(self) -> float:
         """Real seconds to add to the dates of answers."""
@@ -39,6 +44,8 @@ class CallAudit:
         call = _call(environ)
         if call is None:
             return self._application(environ, start_response)
+        key = _ACCESS_KEY.search(environ.get("HTTP_AUTHORIZATION", ""))
+        role = self._role_of(key[1]) if key else None
         statuses: list[str] = []
 
         def remember(status: str, *rest: object) -> object:
@@ -49,7 +56,7 @@ class CallAudit:
         try:
             answer = self._application(environ, remember)
         except ConnectionResetError:
-            self._record(call, None, _CUT, time.perf_counter() - began)
+            self._record(call, role, None, _CUT, time.perf_counter() - began)
             raise
         seconds = time.perf_counter() - began
         status = int(statuses[-1][:3]) if statuses else None
@@ -57,12 +64,16 @@ class CallAudit:
         if status is not None and status >= 400:
             answer = _taken(answer)
             code = _code(answer, status)
-        self._record(call, status, code, seconds)
+        self._record(call, role, status, code, seconds)
         return answer
 
-    def _record(self, call: Call, status: int | None, error: str | None, seconds: float) -> None:
+    def _record(
+        self, call: Call, role: str | None, status: int | None, error: str | None, seconds: float
+    ) -> None:
         facts: dict[str, object] = {"service": call.service, "operation": call.operation[:_OPERATION]}
         facts |= {"status": status, "error": error, "seconds": round(seconds, 6)}
+        if role is not None:
+            facts["role"] = role
         if 0 < len(call.job) <= _NAME:
             facts["job"] = call.job
         if call.bucket:
