@@ -303,7 +303,8 @@ class RemoteLauncher:
         backend: object = self.tuner.trial_backend
         if self._trials_run_here or not isinstance(backend, HasCost):
             return own
-        trials = backend.highest_cost(self.tuner.n_workers, self.tuner.stop_criterion)
+        tuner = self.tuner
+        trials = backend.highest_cost(tuner.n_workers, tuner.stop_criterion, tuner.scheduler.config_space)
         return f"for the tuner {own}; for the jobs of trials {trials}"
 
 
