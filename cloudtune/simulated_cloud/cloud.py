@@ -168,10 +168,12 @@ class SimulatedCloud:
 
     @property
     def violations(self) -> list[str]:
+        self.catch_up()
         return self._witness.violations
 
     @property
     def launches(self) -> Sequence[Launch]:
+        self.catch_up()
         return self._witness.launches
 
     def report(self, config: Config, level: int) -> Mapping[str, Any]:
