@@ -164,8 +164,9 @@ def _existing_bucket(session: AwsSession) -> str:
 
 
 def came_from_s3(folder: Path) -> bool:
-    """Whether ``folder`` is a copy."""
-    return (folder / INDEX_FILENAME).exists()
+    """Whether ``folder`` is a copy: not if a tuner has ever written there. One that mirrors its state fetches from
+    S3, too, but what it has here is the original, and must not be replaced while it runs."""
+    return (folder / INDEX_FILENAME).exists() and not ExperimentPaths(folder).lock.exists()
 
 
 def has_ended(folder: Path) -> bool:

@@ -7,14 +7,18 @@ import socket
 from pathlib import Path
 
 import pytest
-from operations_lab import FAR, Lab, story, write_journal
+from operations_lab import FAR, METADATA, T0, Lab, story, until, write_journal
 
 from cloudtune import cli
+from cloudtune.experiment import events as ev
+from cloudtune.experiment_record import write_metadata
 from cloudtune.experiments.operations.account import Access
 from cloudtune.experiments.operations.status import experiment_status
 from cloudtune.experiments.operations.subject import find_subject
 from cloudtune.experiments.operations.tuner_life import Life
 from cloudtune.paths import ExperimentPaths
+from cloudtune.remote.mirrored_store import MirroredStore
+from cloudtune.remote.polite_claim import PoliteClaim
 from cloudtune.stores.file import FileStore
 
 Capture = pytest.CaptureFixture[str]
@@ -136,3 +140,27 @@ def test_terminals_of_any_width(
     assert "\x1b" not in said
     table = said[: said.index("\n\n")].splitlines()
     assert table[0].startswith("experiment") and all(len(line) <= width for line in table)
+
+
+def test_looking_leaves_the_journal_of_a_tuner_that_mirrors_it_alone(
+    lab: Lab, own_folder: Path, capsys: Capture
+) -> None:
+    """What it has here is the original, however much S3 is behind."""
+    paths, where = ExperimentPaths(own_folder / "mirrored"), lab.where("mirrored")
+    write_metadata(paths, METADATA)
+    store = MirroredStore(paths, lab.objects, where.state, claim=PoliteClaim)
+    store.open(f"{socket.gethostname()}:{os.getpid()}")
+    first, *rest = story()
+    store.append([first])
+    until(lambda: store.durable() == 1)
+    before = paths.segment(0).stat().st_ino
+    store.append(rest)
+    for command in (["status", "mirrored"], ["show", "mirrored"]):
+        assert cli.main(command) == 0
+    said = capsys.readouterr().out
+    assert "2 InProgress" in said and "on this machine" in said
+    assert paths.segment(0).stat().st_ino == before
+    store.append([ev.TimePassed(T0 + 9, 9.0)])
+    store.close()
+    assert status_of("mirrored").life is Life.dead
+    assert status_of("mirrored").problems[0].command == "cloudtune resume mirrored"
