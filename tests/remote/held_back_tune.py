@@ -28,12 +28,12 @@ class HeldBack(S3Objects):
         super().__init__(AwsSession())
         self._left = num_puts
 
-    def put(self, uri: S3Uri, data: bytes, *, if_absent: bool = False) -> str:
+    def put(self, uri: S3Uri, data: bytes, *, if_absent: bool = False, if_match: str | None = None) -> str:
         if uri.key.endswith(".jsonl"):
             self._left -= 1
             if self._left < 0:
                 threading.Event().wait()
-        return super().put(uri, data, if_absent=if_absent)
+        return super().put(uri, data, if_absent=if_absent, if_match=if_match)
 
 
 def main(script: str, machine: str, checkpoints: str, state: str, num_puts: str) -> None:
