@@ -106,7 +106,7 @@ def _show(found: Plan, console: Console, verbose: bool) -> None:
         )
     if found.num_bytes:
         say(
-            f"Keeping these {size(found.num_bytes)} in S3 costs about {dollars(found.usd_per_month)} a month "
+            f"Keeping these {size(found.num_bytes)} in S3 costs {dollars(found.usd_per_month)} a month "
             f"(standard class, us-east-1, {S3_PRICE_DATE})."
         )
     if any(item.jobs or item.warm for item in found.leftovers):
