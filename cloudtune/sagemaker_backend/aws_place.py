@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from functools import cached_property
 
 from cloudtune.aws.code_archive import upload_code
 from cloudtune.aws.objects import S3Objects
@@ -14,6 +15,7 @@ from cloudtune.remote import job_layout as layout
 from cloudtune.remote.cloud import Cloud as Connection
 from cloudtune.remote.cloud import connect
 from cloudtune.remote.mirrored_store import MirroredStore
+from cloudtune.remote.polite_claim import PoliteClaim
 from cloudtune.sagemaker_backend.aws_cloud import AwsTrialFiles, AwsTrialJobs
 from cloudtune.sagemaker_backend.ports import Pace, Prepared, TrialFiles, TrialJobs
 from cloudtune.sagemaker_backend.template import TrialTemplate
@@ -52,7 +54,7 @@ class AwsPlace:
                 )
         return self._connection
 
-    @property
+    @cached_property
     def jobs(self) -> TrialJobs:
         return AwsTrialJobs(self.connection.session)
 
@@ -86,4 +88,5 @@ class AwsPlace:
         return Prepared(complete(template, session), code, session.region)
 
     def make_store(self, paths: ExperimentPaths, where: S3ExperimentPaths) -> ExperimentStore:
-        return MirroredStore(paths, S3Objects(self.connection.session), where.state)
+        """For tuners outside of jobs: one after the other, and the second is refused."""
+        return MirroredStore(paths, S3Objects(self.connection.session), where.state, claim=PoliteClaim)

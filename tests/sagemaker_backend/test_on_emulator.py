@@ -99,3 +99,25 @@ def test_a_tuner_that_is_killed_is_continued_and_its_jobs_are_adopted(
     assert jobs == {f"{e.trial_id}-{e.attempt}-killed" for e in events if isinstance(e, ev.TrialStarted)}
     states = {job["TrainingJobStatus"] for job in aws.jobs() if job["TrainingJobName"].endswith("-killed")}
     assert states <= {"Completed", "Stopped"}
+
+
+def test_a_second_tuner_is_refused_with_the_name_of_the_first(aws: SageMakerEmulator, tmp_path: Path) -> None:
+    """On another machine: with a folder of its own, so that no lock of the disk is in the way."""
+    command = [sys.executable, str(Path(__file__).with_name("tune_jobs.py")), str(tmp_path), "taken"]
+    clock, deadline = WallClock(), WallClock().now() + _PATIENCE_S
+    store = FileStore(ExperimentPaths(experiments_root() / "taken"))
+    with subprocess.Popen(command) as process:
+        try:
+            while not levels_of(store.read()):
+                assert process.poll() is None and clock.now() < deadline
+                clock.sleep(0.05)
+            elsewhere = {**os.environ, "CLOUDTUNE_FOLDER": str(tmp_path / "elsewhere")}
+            second = subprocess.run(
+                command, env=elsewhere, timeout=_PATIENCE_S, check=False, capture_output=True, text=True
+            )
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(_PATIENCE_S)
+    assert second.returncode != 0
+    assert "Conflict" in second.stderr and f":{process.pid}" in second.stderr
+    assert check_journal(store.read(), "epoch", "epochs") == []
