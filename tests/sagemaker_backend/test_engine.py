@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from hand_cloud import HandCloud, script, spec
+from hand_desk import CAPACITY, TYPE, Desk
 
 from cloudtune import StoppingCriterion
 from cloudtune.backend import SageMakerBackend
