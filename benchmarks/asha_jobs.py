@@ -45,7 +45,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, SageMakerEmulator(max_parallel_jobs=args.n_workers) as aws:
         os.environ |= {**aws.environment(), ENV_FOLDER: folder}
         for factor in args.reduction_factors:
-            spec = TrainingJobSpec("", "", "", "", instance_type=BENCHMARK.instance_type)
+            spec = TrainingJobSpec(instance_type=BENCHMARK.instance_type)
             jobs, jobs_s = tune(args, factor, SageMakerBackend(spec, entry_point=BENCHMARK.script))
             local, local_s = tune(args, factor, LocalBackend(str(BENCHMARK.script)))
             there, here = reports_of(jobs), reports_of(local)

@@ -72,7 +72,7 @@ def measure(running: int, seconds: float, reporting: bool) -> tuple[Counter[str]
         aws.delays.use((FamilyDelays(("ml.",), start=(3600.0, 3600.0)),))
         os.environ |= {**aws.environment(), ENV_FOLDER: folder}
         benchmark = mlp_digits_benchmark()
-        spec = TrainingJobSpec("", "", "", "", instance_type="ml.m5.large")
+        spec = TrainingJobSpec(instance_type="ml.m5.large")
         backend = SageMakerBackend(spec, entry_point=benchmark.script)
         clock = WallClock()
         paths = ExperimentPaths(Path(folder) / "calls")

@@ -23,6 +23,9 @@ class TrainingJobSpec:
     """Everything a training job is made of; becomes a request by
     :func:`cloudtune.aws.training_request.create_training_job_request`.
 
+    What is empty is no default of the service's: a request needs name, image, role and output. As a template of
+    trials' jobs, a spec may leave them open, and they are found.
+
     Args:
         name: Of the job; unique in account and region.
         image: URI of the container image.
@@ -44,10 +47,10 @@ class TrainingJobSpec:
         max_pending_s: Seconds the job may wait for capacity of accelerated instances.
     """
 
-    name: str
-    image: str
-    role_arn: str
-    output_s3_uri: str
+    name: str = ""
+    image: str = ""
+    role_arn: str = ""
+    output_s3_uri: str = ""
     entrypoint: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
     hyperparameters: dict[str, Any] = field(default_factory=dict)
@@ -113,10 +116,10 @@ class TrainingJobSpec:
             raise SpecError(
                 f"A training job has no field {', '.join(unknown)}.", f"Known: {', '.join(sorted(known))}."
             )
-        try:
-            return cls(**fields)
-        except TypeError as error:
-            raise SpecError(f"This training job is incomplete: {error}.") from error
+        missing = [name for name in ("name", "image", "role_arn", "output_s3_uri") if name not in fields]
+        if missing:
+            raise SpecError(f"This training job is incomplete: it lacks {', '.join(missing)}.")
+        return cls(**fields)
 
     def to_json(self) -> str:
         return encode_json(self.to_dict(), f"training job {self.name!r}")

@@ -56,9 +56,7 @@ def write_script(folder: Path) -> Path:
 
 
 def make_backend(folder: Path, *, spot: bool = False, **arguments: Any) -> SageMakerBackend:
-    spec = TrainingJobSpec(
-        name="", image="", role_arn="", output_s3_uri="", instance_type="ml.m5.large", spot=spot, max_run_s=3600
-    )
+    spec = TrainingJobSpec(instance_type="ml.m5.large", spot=spot, max_run_s=3600)
     return SageMakerBackend(spec, metrics_names=["loss"], entry_point=write_script(folder), **arguments)
 
 
