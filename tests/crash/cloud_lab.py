@@ -12,7 +12,7 @@ from crash_lab import MAX_LEVEL, Shutdown, curve, make_core, memory_disk
 from cloudtune.clock import Clock
 from cloudtune.config_space import uniform
 from cloudtune.experiment.core import CoreOptions
-from cloudtune.experiment.ports import ExperimentStore, TrialBackend
+from cloudtune.experiment.ports import ExperimentStore, SupportsCheckpoints, TrialBackend
 from cloudtune.job_spec import TrainingJobSpec
 from cloudtune.optimizer.baselines import ASHA, RandomSearch
 from cloudtune.optimizer.scheduler import Scheduler
@@ -96,6 +96,7 @@ class CloudRig:
     def run_once(self, store: ExperimentStore, backend: TrialBackend, clock: Clock) -> None:
         shutdown = Shutdown(self._turns())
         core = make_core(self._make_scheduler(), self._options, self._max_trials)
+        assert isinstance(backend, SupportsCheckpoints)
         shutdown.loop = TunerLoop(
             core, backend, store, clock, PATHS, observers=[shutdown], delete_checkpoint=backend.delete_checkpoint
         )

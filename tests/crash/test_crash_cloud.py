@@ -11,7 +11,7 @@ from cloud_lab import SCHEDULERS, CloudRig
 
 from cloudtune.emulator.faults.kinds import RequestError
 from cloudtune.emulator.faults.scenario import Scenario
-from cloudtune.simulated_cloud import CloudSettings, FileFaults, QuotaChange
+from cloudtune.simulated_cloud import CloudSettings, FileFaults, QuotaChange, SimulatedCloud
 from cloudtune.testing.crash_anywhere import (
     Laboratory,
     crash_anywhere,
@@ -121,4 +121,5 @@ def test_nothing_is_left(world: str, tmp_path: Path) -> None:
     """No checkpoint of any trial, once those that were to be deleted have been."""
     story = undisturbed(make_laboratory("asha-promotion", world, tmp_path))
     cloud = story.world
+    assert isinstance(cloud, SimulatedCloud)
     assert cloud.checkpoints(cloud.where("experiment")) == {}

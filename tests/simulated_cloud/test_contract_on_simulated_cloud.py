@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cloudtune.clock import Clock
 from cloudtune.experiment.ports import BackendContext, TrialBackend
 from cloudtune.job_spec import TrainingJobSpec
 from cloudtune.paths import ExperimentPaths
@@ -30,7 +31,7 @@ class CloudRig:
     def __init__(self, folder: Path, settings: CloudSettings, checkpointing: bool) -> None:
         self.script = TrialScript(lambda config, level: {"loss": 1 / level}, 20.0, checkpointing=checkpointing)
         self.world = SimulatedCloud(self.script, settings)
-        self.clock = self.world.clock
+        self.clock: Clock = self.world.clock
         self._train = folder / "train.py"
         self._train.write_text("")
 

@@ -77,7 +77,7 @@ def test_what_is_torn_for_ever_is_in_the_log() -> None:
 def test_checkpoints_are_pruned_as_the_library_does() -> None:
     rig = CloudRig(rung_levels=(1, 3, 9))
     rig.create(epochs=9)
-    seen = []
+    seen: list[list[int]] = []
     for _ in range(30):
         rig.later(60)
         if not seen or rig.checkpoints() != seen[-1]:
