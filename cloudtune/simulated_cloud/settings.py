@@ -56,7 +56,7 @@ class CloudSettings:
         quotas_readable: Whether Service Quotas tells; else quotas are learnt from refusals.
         clock_jumps: When, and by how much, the clock of the tuner's machine jumps; see
             :meth:`MachineClock.jump <cloudtune.simulated_cloud.clocks.MachineClock.jump>`.
-        pace: How often the backend looks.
+        pace: How often the backend looks; default: as on AWS.
 
     Raises:
         SpecError: There is no such scenario, or it has faults of which only the emulator knows.
@@ -73,7 +73,7 @@ class CloudSettings:
     quota_changes: tuple[QuotaChange, ...] = ()
     quotas_readable: bool = True
     clock_jumps: tuple[tuple[float, float], ...] = ()
-    pace: Pace = field(default_factory=lambda: Pace(reports_s=5.0, jobs_s=10.0))
+    pace: Pace = field(default_factory=lambda: Pace(reports_s=4.0, jobs_s=8.0))
 
     def __post_init__(self) -> None:
         for fault in self.loaded_scenario().faults:
