@@ -56,9 +56,12 @@ class ProcessWorld:
 
     Args:
         folder: Of this run alone: what names it in its arguments or environment is a process of this world.
+        script: What runs; :mod:`~cloudtune.testing.witnessed_checkpoints` has checkpoints as cloudtune writes
+            them.
     """
 
     folder: Path
+    script: Path = Path(witnessed_script.__file__)
     clock: WallClock = field(default_factory=WallClock, init=False)
     resource_attr: str = field(default="epoch", init=False)
     max_resource_attr: str = field(default="epochs", init=False)
@@ -78,7 +81,7 @@ class ProcessWorld:
     @property
     def entry_point(self) -> tuple[str, ...]:
         """The training script."""
-        return (sys.executable, "-I", "-S", witnessed_script.__file__)
+        return (sys.executable, "-I", "-S", str(self.script))
 
     @property
     def launches(self) -> list[Launch]:
@@ -122,6 +125,11 @@ class ProcessWorld:
             for witness in self._read():
                 key = AttemptKey(witness.launch.trial_id, witness.launch.attempt)
                 self._lost.setdefault(witness.name, recorded.get(key, 0))
+
+    def scripts(self) -> list[int]:
+        """Processes of scripts, without the shells around them."""
+        found = processes.naming(self.folder)
+        return [pid for pid in found if str(self.script) in processes.command_line(pid).split()[:4]]
 
     def end(self) -> None:
         """Kills whatever is alive."""

@@ -30,6 +30,14 @@ def command_line(pid: int) -> str:
     return words or "(ended meanwhile)"
 
 
+def variable(pid: int, name: str) -> str | None:
+    """Of its environment; None if it has none of that name, or has ended."""
+    for item in _read(Path(f"/proc/{pid}/environ")).split(b"\0"):
+        if item.startswith(f"{name}=".encode()):
+            return item.partition(b"=")[2].decode(errors="replace")
+    return None
+
+
 def kill(pid: int) -> None:
     """SIGKILL, unless it has ended."""
     with contextlib.suppress(ProcessLookupError):

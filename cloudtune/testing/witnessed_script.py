@@ -4,12 +4,18 @@ Each level takes over a value from the one before, through the checkpoint where 
 does is written to a file of the process's own, beside the checkpoints, of which tuner and backend do not know.
 """
 
+from __future__ import annotations
+
 import contextlib
 import fcntl
 import json
 import os
 import sys
 import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 #: Where processes leave what they have done, beside the folder of checkpoints.
 WITNESSES = "witnesses"
@@ -20,13 +26,25 @@ def next_value(value: float, x: float) -> float:
     return value / 2 + x
 
 
-def main(words: list[str]) -> None:
+def main(
+    words: list[str],
+    newest: Callable[[str], tuple[int, float]] | None = None,
+    store: Callable[[str, int, float], None] | None = None,
+) -> None:
+    """Trains.
+
+    Args:
+        words: Its arguments.
+        newest: Finds level and value to begin with in a folder; default :func:`newest_checkpoint`.
+        store: Writes a level's value to a folder; default :func:`save`.
+    """
+    newest, store = newest or newest_checkpoint, store or save
     options = dict(zip(words[::2], words[1::2], strict=True))
     max_level, x, epoch_s = int(options["--epochs"]), float(options["--x"]), float(options["--epoch_s"])
     checkpoints = options["--st_checkpoint_dir"]
     trial_id, attempt = os.environ["CLOUDTUNE_TRIAL_ID"], os.environ["CLOUDTUNE_ATTEMPT"]
     witnesses = os.path.join(os.path.dirname(os.path.dirname(checkpoints)), WITNESSES)  # noqa: PTH118, PTH120
-    level, value = newest_checkpoint(checkpoints)
+    level, value = newest(checkpoints)
     with (
         open(f"{witnesses}/{trial_id}.lock", "w") as lock,  # noqa: PTH123  pathlib takes longer than the rest
         open(f"{witnesses}/{time.time_ns()}-{os.getpid()}", "a", buffering=1) as witness,  # noqa: PTH123
@@ -39,7 +57,7 @@ def main(words: list[str]) -> None:
         while level < max_level:
             time.sleep(epoch_s)
             level, value = level + 1, next_value(value, x)
-            save(checkpoints, level, value)
+            store(checkpoints, level, value)
             print("[tune-metric]: " + json.dumps({"epoch": level, "loss": value}), flush=True)
             print("report", level, file=witness)
 

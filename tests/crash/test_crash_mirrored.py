@@ -13,12 +13,10 @@ from typing import cast
 import pytest
 from crash_lab import laboratory
 from local_lab import LocalRig
-from mirrored_lab import MirroredDisk, Unreliable, Wire, folders_below
 from moto.server import ThreadedMotoServer
 from test_crash_anywhere import FAULTS, SCHEDULERS
 
 from cloudtune.aws.objects import S3Objects
-from cloudtune.aws.retry import Wait
 from cloudtune.aws.session import AwsSession
 from cloudtune.clock import WallClock
 from cloudtune.errors import AccessDenied, AwsError, StoreError, Throttled, Unreachable
@@ -36,6 +34,7 @@ from cloudtune.testing.crash_anywhere import (
     same_trials,
 )
 from cloudtune.testing.fuse import Fuse, SimulatedCrash, When
+from cloudtune.testing.mirrored_disk import IMPATIENCE, MirroredDisk, Unreliable, Wire, folders_below
 from cloudtune.testing.store_contract import numbered
 
 # The thread that uploads dies with its process.
@@ -57,10 +56,8 @@ def objects() -> Iterator[S3Objects]:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Uploads begin at once: here a tuner's life takes less than the usual pause between two of them."""
-    for name in ("_BATCH_S", "_PACE_S", "_RETRY_S"):
-        monkeypatch.setattr(mirrored_store, name, 0.002)
-    waits = dict.fromkeys((Throttled, Unreachable), Wait(base_s=0.002, cap_s=0.01, give_up_after_s=60.0))
-    monkeypatch.setattr(mirrored_store, "_RESTORE_WAITS", waits)
+    for name, value in IMPATIENCE.items():
+        monkeypatch.setattr(mirrored_store, name, value)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn, cast
 
 from cloudtune.aws.objects import S3Objects
+from cloudtune.aws.retry import Wait
 from cloudtune.clock import WallClock
 from cloudtune.errors import Throttled, Unreachable
 from cloudtune.experiment import events as ev
@@ -22,6 +23,13 @@ from cloudtune.stores import FileStore
 from cloudtune.testing.crash_anywhere import Disk
 from cloudtune.testing.fuse import Fuse, SimulatedCrash
 
+#: For the module of the mirrored store: a life of a tuner in a laboratory takes less than the usual pauses.
+IMPATIENCE: dict[str, Any] = {
+    **dict.fromkeys(("_BATCH_S", "_PACE_S", "_RETRY_S"), 0.002),
+    "_RESTORE_WAITS": dict.fromkeys(
+        (Throttled, Unreachable), Wait(base_s=0.002, cap_s=0.01, give_up_after_s=60.0)
+    ),
+}
 _CATCH_UP_S = 60.0
 #: Share of appends after which S3 has everything: where a lost machine's successor may begin.
 _CAUGHT_UP = 0.2
@@ -50,13 +58,16 @@ class Unreliable(Fuse):
 
     rng: random.Random = field(default_factory=lambda: random.Random(0))
     share: float = 0.25
+    num_failed: int = field(default=0, init=False)
 
     def call(self, name: str, effect: Callable[[], Any], half: Callable[[], object] | None = None) -> Any:
         draw = self.rng.random()
         if not self.blown and draw < self.share / 2:
+            self.num_failed += 1
             raise Throttled(f"{name}: slow down.")
         result = super().call(name, effect, half)
         if draw > 1 - self.share / 2:
+            self.num_failed += 1
             raise Unreachable(f"{name}: no answer.")
         return result
 
@@ -68,7 +79,7 @@ class _CutError(Exception):
 def _cut_short(download: Callable[..., Any]) -> None:
     """Dies after the first file."""
 
-    def cut(done: int, total: int) -> NoReturn:
+    def cut(*_progress: int) -> NoReturn:
         raise _CutError
 
     with contextlib.suppress(_CutError):
