@@ -131,8 +131,8 @@ def _problem(checkpoint: Checkpoint) -> str:
 
 
 def sizes_in_manifest(text: str | bytes, level: int) -> dict[str, int] | None:
-    """Bytes of each file of a checkpoint, by its name there, as its manifest's ``text`` lists them; None if the text is
-    no manifest of that level."""
+    """Bytes of each file of a checkpoint, by its name there, as its manifest's ``text`` lists them; None if the text
+    is no manifest of that level."""
     try:
         manifest = json.loads(text)
         if manifest["schema"] != _SCHEMA or manifest["resource"] != level:
