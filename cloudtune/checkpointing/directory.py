@@ -131,7 +131,7 @@ def _problem(checkpoint: Checkpoint) -> str:
 
 
 def sizes_in_manifest(text: str | bytes, level: int) -> dict[str, int] | None:
-    """Bytes of each file of a checkpoint, by its name there, as its manifest's ``text`` lists them; None if the text
+    """Bytes of each file of a checkpoint, by its name there, as its manifest's ``text`` lists them; None if that
     is no manifest of that level."""
     try:
         manifest = json.loads(text)
