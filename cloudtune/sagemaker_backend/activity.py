@@ -6,11 +6,10 @@ import logging
 from collections.abc import Callable
 
 from cloudtune.errors import AwsError
+from cloudtune.sagemaker_backend.patience import Patience
 
 logger = logging.getLogger(__name__)
 
-_FIRST_PAUSE_S = 1.0
-_LONGEST_PAUSE_S = 60.0
 #: A lasting failure is told this often, seconds.
 _REMIND_S = 600.0
 
@@ -28,15 +27,18 @@ class Activity:
         #: When it is due; may be set to 0 to have it done at once.
         self.due = 0.0
         self._what = what
-        self._failures = 0
+        self._patience = Patience()
         self._remind_at = float("-inf")
-        self._not_before = 0.0
 
     def is_due(self, now: float) -> bool:
-        return now >= max(self.due, self._not_before)
+        return now >= max(self.due, self._patience.not_before)
 
     def next_at(self) -> float:
-        return max(self.due, self._not_before)
+        return max(self.due, self._patience.not_before)
+
+    def hurry(self) -> None:
+        """Whatever has failed: there is something new to be tried."""
+        self._patience.not_before = float("-inf")
 
     def attempt(self, now: float, action: Callable[[], None]) -> bool:
         """Does it; whether that went well. What the cloud refuses is tried again later; nothing is forgotten."""
@@ -50,15 +52,14 @@ class Activity:
 
     def postpone(self, now: float, error: AwsError) -> None:
         """It has failed: not before a pause, which doubles from failure to failure."""
-        pause_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(self._failures, 10))
-        self._failures += 1
-        self._not_before = now + pause_s
-        if now >= self._remind_at and self._failures > 2:
+        self._patience.failed(now)
+        if now >= self._remind_at and self._patience.failures > 2:
             self._remind_at = now + _REMIND_S
             logger.warning("Cannot %s now; it is tried again. %s", self._what, error.message)
 
     def succeeded(self, now: float) -> None:
         if self._remind_at > float("-inf"):
             logger.info("Can %s again.", self._what)
-        self._failures, self._remind_at, self._not_before = 0, float("-inf"), 0.0
+        self._patience.succeeded()
+        self._remind_at = float("-inf")
         self.due = now + self.interval_s

@@ -45,7 +45,8 @@ def verdict(run: TrialRun) -> AttemptEnded | TryAgain:
         return _ended(run, Outcome.failed, reason)
     if end in (JobEnd.user_code, JobEnd.bad_request):
         return _ended(run, Outcome.failed, _failure(run), _exit_code(run))
-    return _ended(run, Outcome.interrupted, _service_says(run) or "Its job is gone.")
+    is_gone = run.status is None or not run.status.state.is_final
+    return _ended(run, Outcome.interrupted, "Its job is gone." if is_gone else _service_says(run))
 
 
 def _without_instance(run: TrialRun) -> AttemptEnded | TryAgain:

@@ -47,8 +47,9 @@ class JobReports:
     @property
     def is_whole(self) -> bool:
         """Whether nothing that the job has said is known to be missing."""
-        torn = any(position.torn for position in self._positions.values())
-        return not self._has_gap and not torn and (self.end is None or self.end.get("count") == self.count)
+        if self.end is not None:
+            return self.end.get("count") == self.count
+        return not self._has_gap and not any(position.torn for position in self._positions.values())
 
     def changed(self, objects: Iterable[ReportObject]) -> list[ReportObject]:
         """Those with something new, in their order."""
@@ -87,6 +88,10 @@ class JobReports:
                 self._note(record)
         position.offset += consumed
         return reports
+
+    def give_up(self) -> None:
+        """Something is there that cannot be read."""
+        self._has_gap, self.end = True, None
 
     def skip(self, count: int) -> None:
         """Reports up to number ``count`` have come another way."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from cloudtune import constants
-from cloudtune.aws.job_status import JobStatus
+from cloudtune import constants, names
+from cloudtune.aws.job_status import JobState, JobStatus
 from cloudtune.errors import (
     AccessDenied,
     AlreadyExists,
@@ -17,12 +17,15 @@ from cloudtune.errors import (
     QuotaExceeded,
     ResourceNotFound,
     SpecError,
+    Throttled,
 )
-from cloudtune.experiment.ports import AttemptEnded
+from cloudtune.experiment.ports import AttemptEnded, AttemptKey
 from cloudtune.job_spec import TrainingJobSpec, decode_hyperparameters, encode_hyperparameters
 from cloudtune.sagemaker_backend.activity import Activity
 from cloudtune.sagemaker_backend.admission import Grant
+from cloudtune.sagemaker_backend.denials import Denials
 from cloudtune.sagemaker_backend.desk import Desk
+from cloudtune.sagemaker_backend.patience import each_in_turn
 from cloudtune.sagemaker_backend.trial_job_spec import instances_of, trial_job
 from cloudtune.sagemaker_backend.trial_run import Phase, TrialRun
 from cloudtune.sagemaker_backend.watching import Watcher
@@ -34,66 +37,88 @@ logger = logging.getLogger(__name__)
 _CLOCK_SKEW_S = 900.0
 #: Why jobs wait is told this often, seconds.
 _REMIND_S = 60.0
+#: How long a job whose creation was not answered may take to be seen, and how often it is looked for, seconds.
+_APPEARS_S, _LOOK_AGAIN_S = 30.0, 5.0
 
 
 class Launcher:
-    """Brings queued runs to life, first come, first served."""
+    """Brings queued runs to life, first come, first served among those that want the same instances."""
 
     def __init__(self, desk: Desk, watcher: Watcher) -> None:
         self._desk = desk
         self._watcher = watcher
-        self._queue: deque[TrialRun] = deque()
+        self._queue: dict[AttemptKey, TrialRun] = {}
         self._creating = Activity("create training jobs")
-        self._has_created = False
-        self._waits_until = 0.0
+        self._denials = Denials()
+        #: Jobs that run and that no run has claimed yet, as listed.
+        self._listed: Mapping[AttemptKey, JobStatus] = {}
+        #: Types of instances for which runs wait; "" for any of the template's.
+        self._waits: set[str] = set()
+        self._again_at = 0.0
         self._remind_at = float("-inf")
 
     def put(self, run: TrialRun) -> None:
         """A run without a job, as far as is known."""
-        self._queue.append(run)
+        self._queue[run.key] = run
+        self._again_at = 0.0
+        self._creating.hurry()
 
     def next_at(self) -> float:
         """When something may be done for those that wait; infinity if none does."""
-        return max(self._creating.next_at(), self._waits_until) if self._queue else float("inf")
+        if not self._queue:
+            return float("inf")
+        failed = (run.creating.not_before for run in self._queue.values() if run.creating.failures)
+        return max(self._creating.next_at(), min(self._again_at, min(failed, default=float("inf"))))
 
-    def step(self, now: float) -> None:
+    def step(self, now: float, may_create: bool = True) -> None:
+        """Does what is possible. Without ``may_create``, looks for the jobs of runs that are to be stopped."""
         if self._queue and self._creating.is_due(now):
-            self._creating.attempt(now, lambda: self._work(now))
+            runs = [run for run in self._queue.values() if may_create or run.stop_asked]
+            self._creating.attempt(now, lambda: self._work(runs, now))
 
-    def adopt(self, run: TrialRun, status: JobStatus, now: float, details: bool) -> None:
-        """The job exists."""
-        run.phase, run.created_at = Phase.created, now
-        if status.instance_type:
-            run.instance_type, run.instance_count = status.instance_type, status.instance_count or 1
-        run.instance_type = run.instance_type or self._desk.template.spec.instance_type
-        self._watcher.learn(run, status, now, details)
-        if run.terminal_at is None:
-            self._desk.admission.occupied(run.job, run.instance_type, run.instance_count)
+    def _work(self, runs: Sequence[TrialRun], now: float) -> None:
+        self._listed = self._watcher.unclaimed()
+        self._waits.clear()
+        self._again_at = float("inf")
+        each_in_turn(runs, lambda run: run.creating, now, lambda run: self._advance(run, now))
 
-    def _work(self, now: float) -> None:
-        for _ in range(len(self._queue)):
-            run = self._queue[0]
-            done = self._find(run, now) if run.stop_asked or not run.may_create else self._create(run, now)
-            if not done:
-                return
-            self._queue.popleft()
+    def _advance(self, run: TrialRun, now: float) -> bool:
+        """Whether the run needs no further attention here."""
+        is_settled = self._find(run, now) if run.stop_asked or not run.may_create else self._create(run, now)
+        if is_settled:
+            del self._queue[run.key]
+        return is_settled
+
+    def _come_again(self, at: float) -> bool:
+        self._again_at = min(self._again_at, at)
+        return False
 
     # -- finding
 
     def _find(self, run: TrialRun, now: float) -> bool:
-        """Of a run that is not to be created: its job, the last if there are several. Whether it is settled."""
-        if not self._desk.describe_budget.try_take():
-            return False
-        found = self._describe(run)
-        if found is None:
-            reason = "" if run.stop_asked else "No job of it is known."
-            self._end(run, Outcome.stopped if run.stop_asked else Outcome.interrupted, reason)
+        """Of a run that is not to be created: its job, the last if there are several."""
+        listed = None if run.may_create else self._listed_job(run)
+        if listed is not None:
+            self._adopt(run, listed, now, details=False)
             return True
-        while (
-            found.state.is_final and (following := self._describe(replace(run, number=run.number + 1))) is not None
-        ):
+        if not self._desk.describe_budget.try_take():
+            return self._come_again(self._desk.describe_budget.ready_at())
+        spec = self._spec(run, None) if run.may_create else None
+        if run.may_create and spec is None:
+            return True
+        found = self._describe(run)
+        while found is not None and (found.state.is_final or not _is_of_this_attempt(found, run, spec)):
+            following = self._describe(replace(run, number=run.number + 1))
+            if following is None:
+                break
             run.number, found = run.number + 1, following
-        self.adopt(run, found, now, details=True)
+        if found is not None and _is_of_this_attempt(found, run, spec):
+            self._adopt(run, found, now, details=True)
+            return True
+        if run.unanswered_at is not None and now < run.unanswered_at + _APPEARS_S:
+            return self._come_again(now + _LOOK_AGAIN_S)
+        reason = "" if run.stop_asked else "No job of it is known."
+        self._end(run, Outcome.stopped if run.stop_asked else Outcome.interrupted, reason)
         return True
 
     def _describe(self, run: TrialRun) -> JobStatus | None:
@@ -102,11 +127,33 @@ class Launcher:
         except ResourceNotFound:
             return None
 
+    def _listed_job(self, run: TrialRun) -> JobStatus | None:
+        """What a listing says of a job of the attempt that runs, which becomes the run's."""
+        listed = self._listed.get(run.key)
+        parsed = listed and names.parse_trial_job_name(self._desk.place.tuner_name, listed.name)
+        if not parsed or parsed[2] < run.number:
+            return None
+        run.number = parsed[2]
+        return listed
+
+    def _adopt(self, run: TrialRun, status: JobStatus, now: float, details: bool) -> None:
+        """The job exists."""
+        run.phase, run.created_at = Phase.created, now
+        # An answer was lost: who else would have created it?
+        run.created_here = run.created_here or run.unanswered_at is not None
+        self._watcher.claim(run.job)
+        self._watcher.learn(run, status, now, details)
+        if run.terminal_at is None:
+            instance_type = run.instance_type or self._desk.template.spec.instance_type
+            self._desk.admission.occupied(run.job, instance_type, run.instance_count)
+
     # -- creating
 
     def _create(self, run: TrialRun, now: float) -> bool:
-        """Whether the run needs no further attention here."""
         desk = self._desk
+        if self._listed_job(run) is not None:  # by an earlier tuner, or in a call whose answer was lost
+            spec = self._spec(run, None)
+            return spec is None or self._exists(run, spec, now)
         try:
             wanted_type, wanted_count = instances_of(desk.template, run.trial.config)
         except SpecError as error:
@@ -114,26 +161,33 @@ class Launcher:
             return True
         if constants.ST_INSTANCE_TYPE not in run.trial.config:
             wanted_type = ""  # whichever of the template's types there is
+        if wanted_type in self._waits:
+            return False  # nobody is overtaken
         grant = desk.admission.choose(now, wanted_type or None, wanted_count)
         if not isinstance(grant, Grant):
             hopeless = desk.admission.is_hopeless(wanted_type or None, wanted_count)
             if hopeless and wanted_type:  # another trial may want another type
                 self._end(run, Outcome.failed, hopeless)
                 return True
-            if hopeless:
+            if hopeless and self._denials.created == 0 and not any(desk.in_phase(Phase.created)):
                 raise Hopeless(QuotaExceeded(hopeless, "The same command continues the experiment."))
-            self._wait(now, grant.until, grant.reason)
-            return False
+            return self._wait(now, wanted_type, grant.until, grant.reason)
+        spec = self._spec(run, grant.instance_type)
+        if spec is None:
+            return True
+        if not desk.create_budget.try_take():
+            return self._come_again(desk.create_budget.ready_at())
+        self._copy_checkpoint(run)
+        return self._send(run, spec, now)
+
+    def _spec(self, run: TrialRun, instance_type: str | None) -> TrainingJobSpec | None:
+        """None if there can be none: the run has ended."""
+        desk = self._desk
         try:
-            spec = trial_job(desk.template, desk.place, run.trial, run.number, run.seen_level, grant.instance_type)
+            return trial_job(desk.template, desk.place, run.trial, run.number, run.seen_level, instance_type)
         except SpecError as error:
             self._end(run, Outcome.failed, str(error))
-            return True
-        self._copy_checkpoint(run)
-        if not desk.create_budget.try_take():
-            self._waits_until = desk.create_budget.ready_at()
-            return False
-        return self._send(run, spec, now)
+            return None
 
     def _send(self, run: TrialRun, spec: TrainingJobSpec, now: float) -> bool:
         desk = self._desk
@@ -143,18 +197,26 @@ class Launcher:
             return self._exists(run, spec, now)
         except QuotaExceeded as error:
             desk.admission.refused(spec.instance_type, error.message, now)
-            return False
+            return self._come_again(now)
         except CapacityUnavailable:
             desk.admission.capacity_failed(spec.instance_type, now)
-            return False
-        except (InvalidRequest, SpecError) as error:
+            return self._come_again(now)
+        except (InvalidRequest, ResourceNotFound, SpecError) as error:
             self._end(run, Outcome.failed, str(error))
             return True
         except AccessDenied as error:
-            if not self._has_created:
+            if self._denials.created == 0:
                 raise Hopeless(error) from error
+            if self._denials.is_last(run.key, error, now):
+                self._end(run, Outcome.failed, str(error))
+                return True
             raise
-        self._has_created = run.created_here = True
+        except AwsError as error:
+            if not isinstance(error, Throttled):
+                run.unanswered_at = now
+            raise
+        self._denials.was_created(run.key)
+        run.created_here = True
         run.phase, run.created_at, run.looked_at = Phase.created, now, now
         run.instance_type, run.instance_count = spec.instance_type, spec.instance_count
         desk.admission.occupied(run.job, spec.instance_type, spec.instance_count)
@@ -162,38 +224,45 @@ class Launcher:
 
     def _exists(self, run: TrialRun, spec: TrainingJobSpec, now: float) -> bool:
         """The name is in use: by the job that an earlier tuner (or a call whose answer was lost) has created, or
-        by one that has nothing to do with this attempt, which is passed over."""
-        found = self._describe(run)
-        if found is None:
-            return False
+        by one that has nothing to do with this attempt, which is ended and passed over."""
+        found = self._desk.jobs.describe(run.job)
         if _is_of_this_attempt(found, run, spec):
-            self.adopt(run, found, now, details=True)
+            self._adopt(run, found, now, details=True)
             return True
+        if not found.state.is_final:  # it keeps its checkpoints where this trial's are to be
+            if found.state is JobState.running:
+                self._desk.jobs.stop(run.job)
+            run.creating.failed(now)
+            return False
         logger.warning(
             "Job %s exists and is not of this experiment, or of another configuration; it is passed over.", run.job
         )
-        if not found.state.is_final:
-            self._desk.jobs.stop(run.job)
+        if run.trial.attempt == 0 and self._describe(replace(run, number=run.number + 1)) is None:
+            self._desk.files.delete_checkpoints([run.trial.trial_id])
+            run.copied = False
+        self._watcher.claim(run.job)
         run.next_job()
-        return False
+        return self._come_again(now)
 
     def _copy_checkpoint(self, run: TrialRun) -> None:
         """Puts the checkpoint that a new trial begins with in its place."""
         trial = run.trial
-        if trial.checkpoint_trial_id is None or trial.attempt > 0 or run.copied:
+        if trial.checkpoint_trial_id is None or trial.num_reports > 0 or run.copied:
             return
         if self._describe(run) is None:  # else it has begun: the copy is its own by now
             self._desk.files.copy_checkpoint(trial.checkpoint_trial_id, trial.trial_id)
         run.copied = True
 
-    def _wait(self, now: float, until: float, reason: str) -> None:
-        self._waits_until = until
+    def _wait(self, now: float, wanted_type: str, until: float, reason: str) -> bool:
+        self._waits.add(wanted_type)
         if now >= self._remind_at:
             self._remind_at = now + _REMIND_S
             logger.info("%d trials wait: %s", len(self._queue), reason)
+        return self._come_again(until)
 
     def _end(self, run: TrialRun, outcome: Outcome, reason: str) -> None:
         run.phase = Phase.ended
+        del self._desk.runs[run.key]
         self._desk.outbox.end(AttemptEnded(run.trial.trial_id, run.trial.attempt, outcome, reason))
 
 
@@ -205,7 +274,10 @@ class Hopeless(Exception):
         self.error = error
 
 
-def _is_of_this_attempt(found: JobStatus, run: TrialRun, spec: TrainingJobSpec) -> bool:
+def _is_of_this_attempt(found: JobStatus, run: TrialRun, spec: TrainingJobSpec | None) -> bool:
+    """Without a ``spec``, nothing else is expected: the attempt has reported."""
+    if spec is None:
+        return True
     if found.created is not None and found.created < run.trial.creation_time - _CLOCK_SKEW_S:
         return False
     wanted = decode_hyperparameters(encode_hyperparameters(spec.hyperparameters))

@@ -21,6 +21,10 @@ class LogReports:
         self.cursor: str | None = None
         #: Nothing more was there when it was last looked at.
         self.at_end = False
+        #: Whether the service does not give it.
+        self.is_refused = False
+        #: When it was last read, seconds on the tuner's clock.
+        self.read_at = float("-inf")
         self._filter = RepetitionFilter(resource_attr)
         self._run: int | None = None
 

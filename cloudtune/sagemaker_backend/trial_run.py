@@ -9,6 +9,7 @@ from cloudtune._compat import StrEnum
 from cloudtune.aws.job_status import JobStatus
 from cloudtune.experiment.ports import AttemptKey
 from cloudtune.sagemaker_backend.job_reports import JobReports
+from cloudtune.sagemaker_backend.patience import Patience
 from cloudtune.trial import Trial
 
 
@@ -35,10 +36,18 @@ class TrialRun:
     may_create: bool = True
     #: Whether this session has created the job: what it was not asked to stop, it has not stopped.
     created_here: bool = False
+    #: When the service was asked to create the job and gave no clear answer: it may exist.
+    unanswered_at: float | None = None
+    #: Each of these may fail for this run alone.
+    creating: Patience = field(default_factory=Patience)
+    stopping: Patience = field(default_factory=Patience)
+    describing: Patience = field(default_factory=Patience)
+    logging: Patience = field(default_factory=Patience)
     phase: Phase = Phase.queued
     #: Jobs created for the attempt before this one.
     number: int = 0
     status: JobStatus | None = None
+    #: Empty until it is known.
     instance_type: str = ""
     instance_count: int = 1
     #: When its job was created or adopted here, and last looked at, seconds on the tuner's clock.
@@ -79,5 +88,5 @@ class TrialRun:
         """The job came to nothing: another one for the same attempt."""
         self.number += 1
         self.phase, self.status, self.reports = Phase.queued, None, JobReports()
-        self.terminal_at, self.stop_sent_at = None, None
+        self.terminal_at, self.stop_sent_at, self.unanswered_at = None, None, None
         self.has_details = self.is_read_to_end = False

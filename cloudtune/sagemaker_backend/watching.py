@@ -1,85 +1,79 @@
-"""How jobs go, and what they report: read with a number of calls that does not grow with the number of trials."""
+"""How jobs go: told by listings of what has changed, whose number does not grow with the number of trials."""
 
 from __future__ import annotations
 
-import logging
-from collections import defaultdict
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from cloudtune import names
 from cloudtune.aws.job_status import JobState, JobStatus
-from cloudtune.errors import AccessDenied, AwsError, ResourceNotFound
+from cloudtune.errors import ResourceNotFound
+from cloudtune.experiment.ports import AttemptKey
 from cloudtune.sagemaker_backend.activity import Activity
 from cloudtune.sagemaker_backend.desk import Desk
-from cloudtune.sagemaker_backend.log_reports import LogReports
-from cloudtune.sagemaker_backend.ports import ReportObject
+from cloudtune.sagemaker_backend.patience import each_in_turn
+from cloudtune.sagemaker_backend.reading import Reader
 from cloudtune.sagemaker_backend.trial_run import Phase, TrialRun
-
-logger = logging.getLogger(__name__)
 
 #: Listings are asked for what has changed since so long before the newest change known, seconds: they lag.
 _OVERLAP_S = 180.0
-#: A job whose status was not heard of for so long is looked at by itself, one at a time, seconds.
-_STALE_S = 120.0
+#: A job whose status was not heard of for so long is looked at by itself, one at a time, seconds; one whose script
+#: has ended, sooner.
+_STALE_S, _OVERDUE_S = 120.0, 30.0
 #: For so long, a job may run that no run is known of, seconds: its creation may not have been answered yet.
 _STRAY_S = 60.0
 #: A job that is not to be found so long after it was created is gone, seconds.
 _GONE_S = 300.0
-#: A job that trains and has written nothing to S3 for so long may not write there, seconds: its log is read.
-_SILENT_S = 60.0
-#: How long after a job's end its log is waited for, seconds; less where nothing speaks for reports.
-_LOG_PATIENCE_S, _LOG_SHORT_PATIENCE_S = 120.0, 30.0
-#: What no waiting helps against: a role that may not read logs. Credentials that have expired have other codes.
-_FORBIDDEN = ("AccessDenied", "AccessDeniedException")
+
+
+@dataclass
+class _Unclaimed:
+    """A job of this experiment that runs and belongs to no run, and since when that is known."""
+
+    status: JobStatus
+    since: float
 
 
 class Watcher:
-    """Keeps status and reports of the runs up to date."""
+    """Keeps the status of the runs' jobs up to date, and has their reports read."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self._reader = Reader(desk)
         self._listing = Activity("list training jobs", desk.pace.jobs_s)
         self._describing = Activity("describe training jobs")
-        self._reading = Activity("read reports", desk.pace.reports_s)
-        self._logs = Activity("read logs", desk.pace.jobs_s)
+        self._looking = Activity("look at training jobs", desk.pace.jobs_s)
         #: The newest change that was heard of, by the service's clock.
         self._newest: float | None = None
-        self._by_job: dict[str, TrialRun] = {}
-        #: Jobs of this experiment that run and belong to no run, and since when that is known.
-        self._strays: dict[str, float] = {}
-        self._log_reports: dict[str, LogReports] = {}
+        self._runs: Sequence[TrialRun] = ()
+        self._unclaimed: dict[str, _Unclaimed] = {}
 
     def step(self, now: float) -> None:
-        runs = list(self._desk.in_phase(Phase.created))
-        self._by_job = {run.job: run for run in runs}
+        self._runs = runs = list(self._desk.in_phase(Phase.created))
         live = [run for run in runs if run.terminal_at is None]
-        if (live or self._newest is None) and self._listing.is_due(now):
+        if (live or self._unclaimed or self._newest is None) and self._listing.is_due(now):
             self._listing.attempt(now, lambda: self._list(now))
-        if self._describing.is_due(now):
-            self._describing.attempt(now, lambda: self._describe(now, runs))
-        unread = any(run.terminal_at is not None and not run.is_read_to_end for run in runs)
-        if unread:
-            self._reading.due = 0.0
-        if runs and self._reading.is_due(now):
-            self._reading.attempt(now, lambda: self._read(now, runs))
-        if self._logs.is_due(now) and (silent := [run for run in runs if self._needs_log(run, now)]):
-            self._logs.attempt(now, lambda: self._read_logs(silent))
+        if self._describing.is_due(now) and (wanted := self._without_details(now)):
+            self._describing.attempt(now, lambda: self._describe(wanted, now))
+        if self._looking.is_due(now) and (stale := _stalest(live, now)):
+            self._looking.attempt(now, lambda: self._describe([stale], now))
+        self._reader.step(runs, now)
 
     def next_at(self) -> float:
         """When something is due, if there is any job."""
-        runs = self._by_job.values()
-        times = [self._reading.next_at()]
-        if any(run.terminal_at is None for run in runs):
+        times = [self._reader.next_at(self._runs, self._desk.clock.now())]
+        if any(run.terminal_at is None for run in self._runs):
             times.append(self._listing.next_at())
-        if any(run.terminal_at is not None and not run.has_details for run in runs):
-            times.append(self._describing.next_at())
-        now = self._desk.clock.now()
-        if any(self._needs_log(run, now) for run in runs):
-            times.append(self._logs.next_at())
+        ended = [run for run in self._runs if run.terminal_at is not None and not run.has_details]
+        if ended:
+            first = min(run.describing.not_before for run in ended)
+            times.append(max(first, self._describing.next_at(), self._desk.describe_budget.ready_at()))
         return min(times)
 
     def learn(self, run: TrialRun, status: JobStatus, now: float, details: bool) -> None:
         """Takes notice of what the service says of a run's job. What it says later of earlier times is ignored."""
+        if status.instance_type:
+            run.instance_type, run.instance_count = status.instance_type, status.instance_count or 1
         if run.status is not None and run.status.state.is_final and not status.state.is_final:
             return
         if details or not run.has_details:
@@ -91,132 +85,92 @@ class Watcher:
 
     def is_done(self, run: TrialRun, now: float) -> bool:
         """Whether all is known of a run: its job has ended, and all its reports have been read."""
-        if run.terminal_at is None or not run.has_details or not run.is_read_to_end:
-            return False
-        if not self._lacks_reports(run):
-            return True
-        log = self._log_reports.get(run.job)
-        has_reported = run.reports.exists or run.reports.count > 0
-        patience_s = _LOG_PATIENCE_S if has_reported else _LOG_SHORT_PATIENCE_S
-        if log is None or not log.at_end or now < run.terminal_at + patience_s:
-            return False
-        if has_reported:
-            logger.warning(
-                "Of job %s, reports may be missing in S3 and in its log; %d are known.", run.job, run.reports.count
-            )
-        return True
+        return run.terminal_at is not None and run.has_details and self._reader.is_done(run, now)
 
     def forget(self, job: str) -> None:
-        self._log_reports.pop(job, None)
+        self._reader.forget(job)
+
+    # -- jobs without a run
+
+    def unclaimed(self) -> dict[AttemptKey, JobStatus]:
+        """Jobs that run, as listed, and that no run has: the last one of each attempt."""
+        found: dict[AttemptKey, tuple[int, JobStatus]] = {}
+        for name, job in self._unclaimed.items():
+            key, number = self._attempt_of(name)
+            if key not in found or number > found[key][0]:
+                found[key] = number, job.status
+        return {key: status for key, (_, status) in found.items()}
+
+    def claim(self, name: str) -> None:
+        """The job has a run."""
+        self._unclaimed.pop(name, None)
+
+    def strays(self, now: float) -> list[str]:
+        """Jobs of the experiment that nobody wants: no tuner has asked for them for a while. Told once."""
+        found = [
+            name
+            for name, job in self._unclaimed.items()
+            if now - job.since >= _STRAY_S and not self.is_wanted(name)
+        ]
+        for name in found:
+            del self._unclaimed[name]
+        return found
+
+    def is_wanted(self, name: str) -> bool:
+        """Whether a run has the job, or may find that it has."""
+        run = self._desk.runs.get(self._attempt_of(name)[0])
+        return run is not None and (run.phase is Phase.queued or run.job == name)
+
+    def _attempt_of(self, name: str) -> tuple[AttemptKey, int]:
+        trial_id, attempt, number = names.parse_trial_job_name(self._desk.place.tuner_name, name) or (-1, 0, 0)
+        return AttemptKey(trial_id, attempt), number
 
     # -- status
 
     def _list(self, now: float) -> None:
         since = None if not self._newest else self._newest - _OVERLAP_S
+        by_job = {run.job: run for run in self._runs}
         for status in self._desk.jobs.changed(self._desk.suffix, since):
-            self._heard(status)
-            run = self._by_job.get(status.name)
-            if run is not None and run.phase is Phase.created:
+            self._newest = max(self._newest or 0.0, status.last_modified or 0.0)
+            run = by_job.get(status.name)
+            if run is not None:
                 self.learn(run, status, now, details=False)
-            if run is None and status.state is JobState.running and self._is_of_a_trial(status.name):
-                self._strays.setdefault(status.name, now)
-            else:
-                self._strays.pop(status.name, None)
+            known = self._unclaimed.pop(status.name, None)
+            is_ours = names.parse_trial_job_name(self._desk.place.tuner_name, status.name) is not None
+            if run is None and is_ours and status.state is JobState.running:
+                self._unclaimed[status.name] = _Unclaimed(status, now if known is None else known.since)
         self._newest = self._newest or 0.0
 
-    def strays(self, now: float) -> list[str]:
-        """Jobs of the experiment that nobody wants: no tuner has asked for them for a while. Told once."""
-        wanted = {run.job for run in self._desk.runs.values()}
-        found = [name for name, since in self._strays.items() if now - since >= _STRAY_S and name not in wanted]
-        self._strays = {name: since for name, since in self._strays.items() if now - since < _STRAY_S}
-        return found
+    def _without_details(self, now: float) -> list[TrialRun]:
+        """Those whose jobs have ended, and one of those of which a listing has told too little."""
+        runs = [run for run in self._runs if run.terminal_at is not None and not run.has_details]
+        unknown = (run for run in self._runs if run.is_live and not run.instance_type)
+        return [*runs, *sorted(unknown, key=lambda run: run.describing.not_before)[:1]]
 
-    def _is_of_a_trial(self, name: str) -> bool:
-        return names.parse_trial_job_name(self._desk.place.tuner_name, name) is not None
+    def _describe(self, runs: Sequence[TrialRun], now: float) -> None:
+        each_in_turn(runs, lambda run: run.describing, now, lambda run: self._describe_one(run, now))
 
-    def _heard(self, status: JobStatus) -> None:
-        if status.last_modified is not None and status.last_modified > (self._newest or 0.0):
-            self._newest = status.last_modified
-
-    def _describe(self, now: float, runs: list[TrialRun]) -> None:
-        ended = [run for run in runs if run.terminal_at is not None and not run.has_details]
-        live = [run for run in runs if run.is_live]
-        oldest = min(live, key=lambda run: run.looked_at, default=None)
-        stale = [oldest] if oldest is not None and now - oldest.looked_at > _STALE_S else []
-        for run in ended + stale:
-            if not self._desk.describe_budget.try_take():
-                return
-            try:
-                status = self._desk.jobs.describe(run.job)
-            except ResourceNotFound:
-                if now - run.created_at > _GONE_S:  # deleted
-                    run.terminal_at, run.has_details = run.terminal_at or now, True
-                run.looked_at = now
-                continue
-            self.learn(run, status, now, details=True)
-
-    # -- reports
-
-    def _read(self, now: float, runs: list[TrialRun]) -> None:
-        listed: dict[str, list[ReportObject]] = defaultdict(list)
-        for item in self._desk.files.report_objects():
-            listed[item.label].append(item)
-        wanted = [(run, item) for run in runs for item in run.reports.changed(listed.get(run.label, ()))]
-        failed: AwsError | None = None
-        incomplete: set[str] = set()
-        for (run, item), content in zip(wanted, self._desk.map(self._fetch, wanted), strict=True):
-            if isinstance(content, AwsError):
-                failed = content
-                incomplete.add(run.job)
-            elif run.job not in incomplete:
-                self._deliver(run, run.reports.take(item, content))
-        for run in runs:
-            if run.terminal_at is not None and run.job not in incomplete:
-                run.is_read_to_end = True
-        if failed is not None:
-            raise failed
-
-    def _fetch(self, wanted: tuple[TrialRun, ReportObject]) -> bytes | AwsError:
-        run, item = wanted
+    def _describe_one(self, run: TrialRun, now: float) -> bool:
+        if not self._desk.describe_budget.try_take():
+            return False
         try:
-            return self._desk.files.read_report(item, run.reports.offset(item))
+            status = self._desk.jobs.describe(run.job)
         except ResourceNotFound:
-            return b""
-        except AwsError as error:
-            return error
+            run.looked_at = now
+            if now - run.created_at > _GONE_S:  # deleted
+                run.terminal_at, run.has_details = run.terminal_at or now, True
+                return True
+            run.describing.failed(now)
+            return False
+        self.learn(run, status, now, details=True)
+        if run.terminal_at is not None and not run.has_details:  # what it says is older than what we know
+            run.describing.failed(now)
+            return False
+        return True
 
-    def _deliver(self, run: TrialRun, reports: list[dict[str, Any]]) -> None:
-        for metrics in reports:
-            self._desk.outbox.report(run.key, metrics)
 
-    # -- logs
-
-    def _lacks_reports(self, run: TrialRun) -> bool:
-        """Whether S3 is known not to have all that a job that has ended has reported."""
-        if not run.reports.exists:
-            return run.status is not None and run.status.started is not None
-        return not run.reports.is_whole
-
-    def _needs_log(self, run: TrialRun, now: float) -> bool:
-        if run.terminal_at is not None:
-            return run.is_read_to_end and run.has_details and self._lacks_reports(run)
-        trains = run.status is not None and run.status.phase == "Training"
-        return trains and not run.reports.exists and now - run.created_at > _SILENT_S
-
-    def _read_logs(self, runs: list[TrialRun]) -> None:
-        for run in sorted(runs, key=lambda run: run.looked_at):
-            if not self._desk.log_budget.try_take():
-                return
-            log = self._log_reports.setdefault(run.job, LogReports(self._desk.place.resource_attr))
-            try:
-                page = self._desk.jobs.log_page(run.job, log.cursor)
-            except AccessDenied as error:
-                if error.code not in _FORBIDDEN:
-                    raise
-                if not log.at_end:
-                    logger.warning("What is missing in S3 of job %s stays missing: %s", run.job, error.message)
-                log.at_end = True
-                continue
-            reports = log.take(page, run.reports.count)
-            run.reports.skip(run.reports.count + len(reports))
-            self._deliver(run, reports)
+def _stalest(live: Sequence[TrialRun], now: float) -> TrialRun | None:
+    """The one to look at, if any."""
+    overdue = [run for run in live if run.reports.end is not None and now - run.looked_at > _OVERDUE_S]
+    stale = [run for run in live if now - run.looked_at > _STALE_S]
+    return min(overdue or stale, key=lambda run: run.looked_at, default=None)

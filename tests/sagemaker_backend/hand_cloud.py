@@ -41,6 +41,8 @@ class HandCloud:
     held: dict[str, HandJob] = field(default_factory=dict)
     objects: dict[tuple[str, int, int], bytes] = field(default_factory=dict)
     errors: dict[str, list[AwsError]] = field(default_factory=dict)
+    #: Calls about one job (or label), by name of call and job, that always fail.
+    broken: dict[tuple[str, str], AwsError] = field(default_factory=dict)
     #: After the effect of the call.
     lost_answers: dict[str, list[AwsError]] = field(default_factory=dict)
     calls: Counter[str] = field(default_factory=Counter)
@@ -48,6 +50,8 @@ class HandCloud:
     checkpoints: dict[int, str] = field(default_factory=dict)
     #: Jobs that a listing does not show yet.
     hidden: set[str] = field(default_factory=set)
+    #: What Describe goes on saying of a job.
+    stale: dict[str, JobStatus] = field(default_factory=dict)
     released: list[str] = field(default_factory=list)
 
     # -- what the test does
@@ -110,7 +114,7 @@ class HandCloud:
     # -- TrialJobs
 
     def create(self, spec: TrainingJobSpec) -> None:
-        self._call("create")
+        self._call("create", spec.name)
         if spec.name in self.held:
             raise AlreadyExists(f"Job {spec.name} exists.")
         now = self.clock.now()
@@ -129,10 +133,10 @@ class HandCloud:
         self._lose_answer("create")
 
     def describe(self, name: str) -> JobStatus:
-        self._call("describe")
+        self._call("describe", name)
         if name not in self.held:
             raise ResourceNotFound(f"There is no job {name}.")
-        return self.held[name].status
+        return self.stale.get(name, self.held[name].status)
 
     def changed(self, name_contains: str, since: float | None) -> list[JobStatus]:
         self._call("changed")
@@ -145,7 +149,7 @@ class HandCloud:
         ]
 
     def stop(self, name: str) -> None:
-        self._call("stop")
+        self._call("stop", name)
         if name not in self.held:
             raise ResourceNotFound(f"There is no job {name}.")
         self.held[name].stop_asked += 1
@@ -156,14 +160,14 @@ class HandCloud:
         self._lose_answer("stop")
 
     def release_warm_pool(self, name: str) -> None:
-        self._call("release_warm_pool")
+        self._call("release_warm_pool", name)
         self.released.append(name)
 
     def quotas(self, instance_types: Sequence[str]) -> dict[tuple[str, Usage], int]:
         return dict(self.limits)
 
     def log_page(self, name: str, cursor: str | None) -> LogPage:
-        self._call("log_page")
+        self._call("log_page", name)
         lines = self.held[name].log[int(cursor or 0) :]
         return LogPage(tuple(lines), str(len(self.held[name].log)), at_end=True)
 
@@ -177,7 +181,7 @@ class HandCloud:
         ]
 
     def read_report(self, item: ReportObject, start: int) -> bytes:
-        self._call("read_report")
+        self._call("read_report", item.label)
         return self.objects[item.label, item.run, item.segment][start:]
 
     def delete_reports(self, labels: Sequence[str]) -> None:
@@ -194,8 +198,10 @@ class HandCloud:
         for trial_id in trial_ids:
             self.checkpoints.pop(trial_id, None)
 
-    def _call(self, name: str) -> None:
+    def _call(self, name: str, subject: str = "") -> None:
         self.calls[name] += 1
+        if (name, subject) in self.broken:
+            raise self.broken[name, subject]
         if self.errors.get(name):
             raise self.errors[name].pop(0)
 

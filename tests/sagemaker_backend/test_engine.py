@@ -134,6 +134,8 @@ def test_a_job_of_another_configuration_is_stopped_and_passed_over(cloud: HandCl
     second.start(0, config={"lr": 0.25})
     second.passes(5)
     assert cloud.job("0-0").stop_asked == 1
+    cloud.becomes("0-0", "Stopped")
+    second.passes(5)
     assert cloud.job("0-0r1").spec.hyperparameters["lr"] == 0.25
     cloud.reports("0-0r1", 1)
     cloud.ends("0-0r1", 1)
