@@ -155,9 +155,7 @@ def test_a_study_has_one_kind_of_trials() -> None:
     binding = StudyBinding("demo")
     local = study_of(["--experiment_tag", "demo"], DEFINITIONS)
     binding.bind("mlp_digits", settings_of(local.trials, ()))
-    with pytest.raises(
-        SpecError, match="launched with the local backend.*this command says the sagemaker backend"
-    ):
+    with pytest.raises(SpecError, match=r"with the local backend.*this command says the sagemaker backend"):
         binding.check("mlp_digits", settings_of(study().trials, ()))
 
 
