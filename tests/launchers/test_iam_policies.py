@@ -193,10 +193,11 @@ def test_every_call_is_allowed(study: Study, section: str, role: str | None) -> 
     assert not [error for error in errors if "Denied" in error or error in ("403", "InvalidClientTokenId")]
 
 
-#: What the study above has no occasion for.
+#: What the study above may have no occasion for.
 _RARE = {
     TUNER: {
         "s3:AbortMultipartUpload": "a large upload that fails",
+        "sagemaker:StopTrainingJob": "none, if all trials have ended when the last report is read",
         "sagemaker:UpdateTrainingJob": "instances kept warm, for which the emulator has no quota",
         "logs:DescribeLogStreams": "a trial whose reports did not come",
         "logs:GetLogEvents": "a trial whose reports did not come",
