@@ -205,6 +205,7 @@ class Tuner:
             max_wait_s=self._max_wait_s(),
             delete_checkpoint=self._checkpoint_remover(),
             annotate=self._annotator(),
+            start_when_durable=not getattr(self.trial_backend, "trials_run_here", True),
         )
         try:
             with _signals(loop) as received:
@@ -339,8 +340,8 @@ class Tuner:
         if ended.error:
             raise TuningFailed(
                 f"{self.name}: {ended.error}.\n{self._failures(core)}",
-                f"Output of each trial: {self.paths.trial(0).dir.parent}/<trial_id>/std.err. This experiment is "
-                "over: mend the script, or raise max_failures, and begin another (change a fixed tuner_name).",
+                f"Output of a trial: cloudtune logs {self.name} --trial N. This experiment is over: mend the "
+                "script, or raise max_failures, and begin another (change a fixed tuner_name).",
             )
 
     def _failures(self, core: ExperimentCore) -> str:
@@ -455,6 +456,7 @@ def _is_unfinished(folder: Path) -> bool:
         store.open("tuner that looks for unfinished experiments")
         store.close()
     except Conflict:
+        logger.warning("%s has the same settings, and is being tuned; this is another experiment.", folder.name)
         return False
     except StoreError as error:
         logger.warning("Not continuing %s, which cannot be read: %s", folder.name, error)

@@ -2,6 +2,7 @@
 
 One turn is: poll, interpret, plan, **append once**, perform, tell the observers, wait. Nothing is performed that
 is not recorded; whatever is recorded and was not performed is asked for again when the experiment is resumed.
+Attempts that outlive the tuner's machine are started when that is recorded where it does so, too.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ logger = logging.getLogger(__name__)
 
 #: Elapsed time is recorded at least this often.
 HEARTBEAT_S = 30.0
+#: How often is looked whether what is to be started is durable, seconds.
+_DURABLE_S = 0.1
 #: How long trials may take to end when the tuner is asked to end.
 SHUTDOWN_S = 30.0
 
@@ -72,6 +75,8 @@ class TunerLoop:
         max_wait_s: Longest wait in one turn, seconds.
         delete_checkpoint: Called for trials that will never be resumed.
         annotate: Called after each report for what is to be recorded with it.
+        start_when_durable: Attempts survive the loss of this machine: none is started that the journal would not
+            know any more.
     """
 
     def __init__(  # noqa: PLR0913  each is one port
@@ -86,6 +91,7 @@ class TunerLoop:
         max_wait_s: float = 5.0,
         delete_checkpoint: Callable[[int], None] | None = None,
         annotate: Callable[[], dict[str, Any]] | None = None,
+        start_when_durable: bool = False,
     ) -> None:
         self.core = core
         self._backend = backend
@@ -96,6 +102,7 @@ class TunerLoop:
         self._max_wait_s = max_wait_s
         self._delete_checkpoint = delete_checkpoint
         self._annotate = annotate
+        self._start_when_durable = start_when_durable
         self._holder = f"{socket.gethostname()}:{os.getpid()}"
         self._anchor = clock.now()
         self._base_s = 0.0
@@ -103,6 +110,8 @@ class TunerLoop:
         self._unacknowledged: deque[tuple[int, int, int]] = deque()
         #: (number of the event, attempt) of ends that may not be durable yet.
         self._unretired: deque[tuple[int, AttemptKey]] = deque()
+        #: Number of events that must be durable before each of these is started, in order.
+        self._unstarted: dict[AttemptKey, int] = {}
         #: Highest level acknowledged of each trial.
         self._acknowledged: dict[int, int] = {}
         self._shutdown_reason: str | None = None
@@ -194,10 +203,13 @@ class TunerLoop:
                 self._acknowledge(trial_id, state.level)
         for trial_id in list(self.core.state.running):
             state = self.core.state.trials[trial_id]
-            # With no report recorded, it may never have been started.
-            (self._backend.adopt if state.cursor > 0 else self._backend.start)(state.trial)
+            if state.cursor > 0:
+                self._backend.adopt(state.trial)
+            else:
+                self._start(trial_id)  # it may never have been
             if state.stop_requested:
-                self._backend.stop(trial_id, state.trial.attempt)
+                self._stop(state.key)
+        self._start_durable()
 
     def _turn(self) -> None:
         self._interpret_news()
@@ -213,7 +225,10 @@ class TunerLoop:
             self._backend.wait(self._wait_s())
 
     def _interpret_news(self) -> None:
-        for fact in self._backend.poll(self.core.state.cursors()):
+        cursors = self.core.state.cursors()
+        for key in self._unstarted:
+            cursors.pop(key, None)  # nothing is known of it yet
+        for fact in self._backend.poll(cursors):
             event = self.core.interpret(fact, self.moment())
             if isinstance(event, ev.TrialReported) and self._annotate is not None:
                 event = replace(event, extra=self._annotate())
@@ -226,8 +241,8 @@ class TunerLoop:
 
     def _commit(self) -> None:
         """Records what is pending, then performs it."""
-        if self._pending:
-            events, self._pending = self._pending, []
+        events, self._pending = self._pending, []
+        if events:
             try:
                 self._store.append(events)
             except Exception:
@@ -236,6 +251,9 @@ class TunerLoop:
             first = self.core.state.num_events - len(events)
             for number, event in enumerate(events, first):
                 self._perform(event, number)
+        if self._unstarted:
+            self._start_durable()
+        if events:
             for observer in self._observers:
                 observer.on_events(events)
         if self._unacknowledged or self._unretired:
@@ -247,9 +265,9 @@ class TunerLoop:
             # It may resume from what is recorded here. Should this machine be lost before S3 has it, the trial
             # finds no checkpoint that is old enough and begins anew: slow, but nothing is skipped.
             self._acknowledge(event.trial_id, state.level)
-            self._backend.start(state.trial)
+            self._start(event.trial_id)
         elif isinstance(event, ev.StopRequested):
-            self._backend.stop(event.trial_id, event.attempt)
+            self._stop(AttemptKey(event.trial_id, event.attempt))
         elif isinstance(event, ev.TrialReported):
             level = self.core.state.level_of(event.metrics)
             if level > 0:
@@ -262,6 +280,28 @@ class TunerLoop:
         elif isinstance(event, ev.ExperimentEnded) and self._delete_checkpoint is not None:
             for trial_id in self.core.state.trials:
                 self._delete_checkpoint(trial_id)
+
+    def _start(self, trial_id: int) -> None:
+        """Starts its attempt, now or when all that is known by now is durable."""
+        state = self.core.state.trials[trial_id]
+        if self._start_when_durable:
+            self._unstarted[state.key] = self.core.state.num_events
+        else:
+            self._backend.start(state.trial)
+
+    def _stop(self, key: AttemptKey) -> None:
+        if key not in self._unstarted:  # else once it has been started
+            self._backend.stop(key.trial_id, key.attempt)
+
+    def _start_durable(self) -> None:
+        """Starts what is safely recorded by now."""
+        durable = self._store.durable()
+        for key in [key for key, number in self._unstarted.items() if number <= durable]:
+            del self._unstarted[key]
+            state = self.core.state.trials[key.trial_id]
+            self._backend.start(state.trial)
+            if state.stop_requested:
+                self._backend.stop(key.trial_id, key.attempt)
 
     def _tell_durable(self) -> None:
         """Tells the backend which reports and ends are safe by now."""
@@ -287,6 +327,8 @@ class TunerLoop:
         elapsed = self.moment().elapsed_s
         wait = self._max_wait_s if deadline is None else min(self._max_wait_s, deadline - elapsed)
         heartbeat = self.core.state.elapsed_s + HEARTBEAT_S - elapsed
+        if self._unstarted:
+            wait = min(wait, _DURABLE_S)
         return max(0.0, min(wait, heartbeat))
 
     def _wind_down(self) -> None:
