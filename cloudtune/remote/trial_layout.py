@@ -15,6 +15,9 @@ ENV_RESOURCE_ATTR = "CLOUDTUNE_RESOURCE_ATTR"
 #: attribute, the supervisor keeps a file ``ENV_SEEN_LEVEL_FILE`` for the script that starts with this level and
 #: follows what S3 has confirmed.
 ENV_SEEN_LEVEL = "CLOUDTUNE_SEEN_LEVEL"
+#: When the tuner recorded the trial, seconds by its own clock, as written in the journal: by this it knows its own
+#: jobs again, however wrong its clock is.
+ENV_TRIAL_BEGUN = "CLOUDTUNE_TRIAL_BEGUN"
 #: ``1``: the configuration is passed as a file, ``--st_config_json_filename``.
 ENV_CONFIG_AS_JSON = "CLOUDTUNE_CONFIG_AS_JSON"
 #: Folder of the script in the code archive; the script runs there.

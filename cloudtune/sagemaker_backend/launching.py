@@ -21,6 +21,7 @@ from cloudtune.errors import (
 )
 from cloudtune.experiment.ports import AttemptEnded, AttemptKey
 from cloudtune.job_spec import TrainingJobSpec, decode_hyperparameters, encode_hyperparameters
+from cloudtune.remote import trial_layout
 from cloudtune.sagemaker_backend.activity import Activity
 from cloudtune.sagemaker_backend.admission import Grant
 from cloudtune.sagemaker_backend.denials import Denials
@@ -278,7 +279,9 @@ def _is_of_this_attempt(found: JobStatus, run: TrialRun, spec: TrainingJobSpec |
     """Without a ``spec``, nothing else is expected: the attempt has reported."""
     if spec is None:
         return True
-    if found.created is not None and found.created < run.trial.creation_time - _CLOCK_SKEW_S:
+    begun = run.trial.creation_time
+    is_known = found.environment.get(trial_layout.ENV_TRIAL_BEGUN) == repr(begun)
+    if not is_known and found.created is not None and found.created < begun - _CLOCK_SKEW_S:
         return False
     wanted = decode_hyperparameters(encode_hyperparameters(spec.hyperparameters))
     theirs = decode_hyperparameters(found.hyperparameters)

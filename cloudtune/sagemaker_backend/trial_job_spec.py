@@ -170,6 +170,7 @@ def _environment(
         trial_layout.ENV_SEEN_LEVEL: str(seen_level),
         constants.ENV_TRIAL_ID: str(trial.trial_id),
         constants.ENV_ATTEMPT: str(trial.attempt),
+        trial_layout.ENV_TRIAL_BEGUN: repr(trial.creation_time),
     }
     if place.resource_attr is not None:
         environment[trial_layout.ENV_RESOURCE_ATTR] = place.resource_attr

@@ -128,6 +128,7 @@ class HandCloud:
             instance_type=spec.instance_type,
             instance_count=spec.instance_count,
             hyperparameters=encode_hyperparameters(spec.hyperparameters),
+            environment=spec.environment,
         )
         self.held[spec.name] = HandJob(spec, status)
         self._lose_answer("create")
@@ -141,7 +142,14 @@ class HandCloud:
     def changed(self, name_contains: str, since: float | None) -> list[JobStatus]:
         self._call("changed")
         return [
-            replace(job.status, failure_reason="", hyperparameters={}, instance_type="", billable_s=None)
+            replace(
+                job.status,
+                failure_reason="",
+                hyperparameters={},
+                environment={},
+                instance_type="",
+                billable_s=None,
+            )
             for name, job in self.held.items()
             if name_contains in name
             and name not in self.hidden

@@ -64,6 +64,7 @@ def test_all_that_a_job_is_told() -> None:
             "CLOUDTUNE_SEEN_LEVEL": "3",
             "CLOUDTUNE_TRIAL_ID": "12",
             "CLOUDTUNE_ATTEMPT": "2",
+            "CLOUDTUNE_TRIAL_BEGUN": "0.0",
             "CLOUDTUNE_RESOURCE_ATTR": "epoch",
             "CLOUDTUNE_RUNG_LEVELS": "1,3,9",
             "CLOUDTUNE_PRICE_PER_HOUR": repr(price_per_hour("ml.g5.xlarge")),
