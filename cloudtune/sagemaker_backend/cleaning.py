@@ -26,27 +26,20 @@ class Cleaner:
         #: By trial: when its checkpoints are to be deleted, the next time first.
         self._doomed: dict[int, list[float]] = {}
         self._retired: list[str] = []
-        #: Label of the job that has ended an attempt, where that is not its first.
-        self._labels: dict[AttemptKey, str] = {}
         #: Jobs that have left an instance warm, and until when.
         self._warm: dict[str, float] = {}
 
     @property
-    def is_busy(self) -> bool:
-        """Whether checkpoints are still there that were to go."""
-        return any(len(times) > len(_AGAIN_S) for times in self._doomed.values())
+    def num_left(self) -> int:
+        """Trials whose checkpoints are still there that were to go."""
+        return sum(1 for times in self._doomed.values() if len(times) > len(_AGAIN_S))
 
     def delete_checkpoint(self, trial_id: int, now: float) -> None:
         self._doomed[trial_id] = [now, *(now + pause for pause in _AGAIN_S)]
 
-    def ended(self, run: TrialRun) -> None:
-        """The attempt is over."""
-        if run.number > 0:
-            self._labels[run.key] = run.label
-
     def retire(self, key: AttemptKey) -> None:
         """The end of the attempt is recorded for good."""
-        self._retired.append(self._labels.pop(key, names.trial_label(key.trial_id, key.attempt)))
+        self._retired.append(names.trial_label(key.trial_id, key.attempt, self._desk.last_job.get(key, 0)))
 
     def noted_warm_pool(self, run: TrialRun) -> float | None:
         """Until when the instance of an ended job is kept warm, seconds on the tuner's clock; None: it is not."""

@@ -45,6 +45,8 @@ class Desk:
     #: Several reads at a time where the network is real.
     map: Map = map
     runs: dict[AttemptKey, TrialRun] = field(default_factory=dict)
+    #: Number of the last job of an attempt, where that is not its first.
+    last_job: dict[AttemptKey, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.create_budget = TokenBucket(self.clock, _CREATE_PER_S, _CREATE_BURST)

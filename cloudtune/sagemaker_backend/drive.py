@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from cloudtune import names
+from cloudtune.clock import Clock
 from cloudtune.errors import ResourceNotFound
 from cloudtune.experiment.ports import AttemptKey, Fact
 from cloudtune.sagemaker_backend.desk import Desk
@@ -20,8 +21,10 @@ logger = logging.getLogger(__name__)
 
 #: Shortest and longest pause between two steps, seconds.
 _MIN_PAUSE_S, _MAX_PAUSE_S = 0.05, 1.0
-#: How long the end of a session waits for stops and deletions to reach the cloud, seconds.
-_SETTLE_S = 30.0
+#: How long the end of a session waits for stops and deletions to reach the cloud, seconds: without any progress,
+#: and with some.
+_STUCK_S, _SETTLE_S = 30.0, 300.0
+_SETTLE_PAUSE_S = 0.2
 
 
 class _Commands:
@@ -61,10 +64,12 @@ class _Commands:
         lines: list[str] = []
         tuner = self.desk.place.tuner_name
         for attempt in range(self._attempts.get(trial_id, -1) + 1):
+            number = self.desk.last_job.get(AttemptKey(trial_id, attempt), 0)
+            job = names.trial_job_name(tuner, trial_id, attempt, number)
             cursor, at_end = None, False
             while not at_end:
                 try:
-                    page = self.desk.jobs.log_page(names.trial_job_name(tuner, trial_id, attempt), cursor)
+                    page = self.desk.jobs.log_page(job, cursor)
                 except ResourceNotFound:
                     break
                 lines += [line for _, line in page.lines]
@@ -112,12 +117,7 @@ class InlineDrive(_Commands):
             clock.sleep(min(timeout_s, max(_MIN_PAUSE_S, self.engine.next_at() - clock.now())))
 
     def close(self) -> None:
-        deadline = self.desk.clock.now() + _SETTLE_S
-        _step(self.engine)
-        while not self.engine.is_settled() and self.desk.clock.now() < deadline:
-            self.desk.clock.sleep(_MAX_PAUSE_S)
-            _step(self.engine)
-        self.engine.finish()
+        _settle(self.engine, self.desk.clock)
 
 
 class ThreadDrive(_Commands):
@@ -154,17 +154,16 @@ class ThreadDrive(_Commands):
                 self._wake.clear()
                 self.engine.step()
                 self._wake.wait(max(_MIN_PAUSE_S, min(_MAX_PAUSE_S, self.engine.next_at() - clock.now())))
-            deadline = clock.now() + _SETTLE_S
-            self.engine.step()
-            while not self.engine.is_settled() and clock.now() < deadline:
-                clock.sleep(0.1)
-                self.engine.step()
-            self.engine.finish()
         except Hopeless as hopeless:
             self.desk.outbox.fail(hopeless.error)
         except Exception as error:
             logger.exception("The thread that follows the trials' jobs has failed.")
             self.desk.outbox.fail(error)
+        self._closing.wait()  # whatever has happened: stops are still to be sent
+        try:
+            _settle(self.engine, self.desk.clock)
+        except Exception:
+            logger.exception("What was asked of the trials' jobs may not have reached them.")
 
 
 def _step(engine: Engine) -> None:
@@ -172,3 +171,21 @@ def _step(engine: Engine) -> None:
         engine.step()
     except Hopeless as hopeless:
         raise hopeless.error from hopeless
+
+
+def _settle(engine: Engine, clock: Clock) -> None:
+    """Sends what was asked for, until all of it has reached the cloud, or nothing more does."""
+    end = clock.now() + _SETTLE_S
+    left, stuck_at = engine.wind_up(), clock.now() + _STUCK_S
+    while left and clock.now() < min(end, stuck_at):
+        clock.sleep(_SETTLE_PAUSE_S)
+        before, left = left, engine.wind_up()
+        if left < before:
+            stuck_at = clock.now() + _STUCK_S
+    if left:
+        logger.warning(
+            "%d requests to stop jobs or to delete checkpoints have not reached AWS; the same command, or "
+            "'cloudtune stop', sends them again.",
+            left,
+        )
+    engine.finish()

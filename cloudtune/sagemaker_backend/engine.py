@@ -10,22 +10,18 @@ import logging
 from collections import deque
 from collections.abc import Callable
 
-from cloudtune.errors import ResourceNotFound
 from cloudtune.experiment.ports import AttemptKey
-from cloudtune.sagemaker_backend.activity import Activity
 from cloudtune.sagemaker_backend.cleaning import Cleaner
 from cloudtune.sagemaker_backend.desk import Desk
 from cloudtune.sagemaker_backend.ending import TryAgain, verdict
 from cloudtune.sagemaker_backend.launching import Launcher
 from cloudtune.sagemaker_backend.meter import Meter
+from cloudtune.sagemaker_backend.stopping import Stopper
 from cloudtune.sagemaker_backend.trial_run import Phase, TrialRun
 from cloudtune.sagemaker_backend.watching import Watcher
 from cloudtune.trial import Trial
 
 logger = logging.getLogger(__name__)
-
-#: Until a job is asked again to stop that goes on as if nothing had been said, seconds.
-_STOP_AGAIN_S = 300.0
 
 
 class Engine:
@@ -37,9 +33,8 @@ class Engine:
         self._launcher = Launcher(desk, self._watcher)
         self._cleaner = Cleaner(desk)
         self._meter = Meter(desk)
-        self._stopping = Activity("stop training jobs")
+        self._stopper = Stopper(desk, self._watcher)
         self._commands: deque[Callable[[], None]] = deque()
-        self._strays: list[str] = []
 
     def post(self, command: Callable[[], None]) -> None:
         """``command`` is carried out at the beginning of the next step."""
@@ -56,6 +51,7 @@ class Engine:
         run = self._desk.runs.get(key)
         if run is not None:
             run.stop_asked = True
+            self._stopper.hurry()
 
     def delete_checkpoint(self, trial_id: int) -> None:
         self._cleaner.delete_checkpoint(trial_id, self._desk.clock.now())
@@ -68,14 +64,27 @@ class Engine:
     def step(self) -> None:
         """Does what is due. Raises Hopeless if nothing can come of going on."""
         now = self._desk.clock.now()
-        while self._commands:
-            self._commands.popleft()()
+        self._obey()
         self._watcher.step(now)
         self._end_runs(now)
         self._launcher.step(now)
-        self._stop_jobs(now)
+        self._stopper.step(now)
         self._cleaner.step(now)
         self._meter.step(now)
+
+    def wind_up(self) -> int:
+        """In place of :meth:`step` when the session ends: begins nothing, and reads nothing that nobody will be
+        told. Returns how much of what was asked for has not reached the cloud yet."""
+        now = self._desk.clock.now()
+        self._obey()
+        self._launcher.step(now, may_create=False)
+        self._stopper.step(now)
+        self._cleaner.step(now)
+        return len(self._commands) + self._launcher.num_to_stop + self._stopper.num_left + self._cleaner.num_left
+
+    def _obey(self) -> None:
+        while self._commands:
+            self._commands.popleft()()
 
     def next_at(self) -> float:
         """When there may be something to do, seconds on the clock; infinity: not before a command."""
@@ -85,13 +94,6 @@ class Engine:
         if any(run.phase is Phase.created for run in self._desk.runs.values()):
             times.append(self._watcher.next_at())
         return min(times)
-
-    def is_settled(self) -> bool:
-        """Whether all that was asked for has reached the cloud, so that nobody is needed to follow it up."""
-        waiting = any(
-            run.stop_asked and run.is_live and run.stop_sent_at is None for run in self._desk.runs.values()
-        )
-        return not self._commands and not waiting and not self._strays and not self._cleaner.is_busy
 
     def finish(self) -> None:
         """Before the session ends."""
@@ -118,31 +120,4 @@ class Engine:
             return
         run.phase = Phase.ended
         del self._desk.runs[run.key]
-        self._cleaner.ended(run)
         self._desk.outbox.end(end, self._meter.final(run))
-
-    def _stop_jobs(self, now: float) -> None:
-        self._strays += self._watcher.strays(now)
-        if self._stopping.is_due(now):
-            self._stopping.attempt(now, lambda: self._send_stops(now))
-
-    def _send_stops(self, now: float) -> None:
-        while self._strays and self._desk.stop_budget.try_take():
-            logger.warning("Job %s runs, and no tuner knows of it: it is stopped.", self._strays[0])
-            self._try_stop(self._strays[0])
-            self._strays.pop(0)
-        for run in list(self._desk.in_phase(Phase.created)):
-            if not run.stop_asked or not run.is_live:
-                continue
-            if run.stop_sent_at is not None and now - run.stop_sent_at < _STOP_AGAIN_S:
-                continue
-            if not self._desk.stop_budget.try_take():
-                return
-            self._try_stop(run.job)
-            run.stop_sent_at = now
-
-    def _try_stop(self, job: str) -> None:
-        try:
-            self._desk.jobs.stop(job)
-        except ResourceNotFound:
-            logger.debug("Job %s is not there to be stopped.", job)

@@ -71,6 +71,11 @@ class Launcher:
         failed = (run.creating.not_before for run in self._queue.values() if run.creating.failures)
         return max(self._creating.next_at(), min(self._again_at, min(failed, default=float("inf"))))
 
+    @property
+    def num_to_stop(self) -> int:
+        """Runs that are to be stopped, if jobs of them exist."""
+        return sum(1 for run in self._queue.values() if run.stop_asked)
+
     def step(self, now: float, may_create: bool = True) -> None:
         """Does what is possible. Without ``may_create``, looks for the jobs of runs that are to be stopped."""
         if self._queue and self._creating.is_due(now):
@@ -142,11 +147,16 @@ class Launcher:
         run.phase, run.created_at = Phase.created, now
         # An answer was lost: who else would have created it?
         run.created_here = run.created_here or run.unanswered_at is not None
+        self._note_number(run)
         self._watcher.claim(run.job)
         self._watcher.learn(run, status, now, details)
         if run.terminal_at is None:
             instance_type = run.instance_type or self._desk.template.spec.instance_type
             self._desk.admission.occupied(run.job, instance_type, run.instance_count)
+
+    def _note_number(self, run: TrialRun) -> None:
+        if run.number > 0:
+            self._desk.last_job[run.key] = run.number
 
     # -- creating
 
@@ -221,6 +231,7 @@ class Launcher:
         run.phase, run.created_at, run.looked_at = Phase.created, now, now
         run.instance_type, run.instance_count = spec.instance_type, spec.instance_count
         desk.admission.occupied(run.job, spec.instance_type, spec.instance_count)
+        self._note_number(run)
         return True
 
     def _exists(self, run: TrialRun, spec: TrainingJobSpec, now: float) -> bool:

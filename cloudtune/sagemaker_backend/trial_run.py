@@ -90,3 +90,4 @@ class TrialRun:
         self.phase, self.status, self.reports = Phase.queued, None, JobReports()
         self.terminal_at, self.stop_sent_at, self.unanswered_at = None, None, None
         self.has_details = self.is_read_to_end = False
+        self.stopping, self.describing, self.logging = Patience(), Patience(), Patience()
