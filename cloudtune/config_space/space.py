@@ -11,11 +11,14 @@ import numpy as np
 from cloudtune.config_space.distribution import from_scipy, is_scipy
 from cloudtune.config_space.domain import Domain
 from cloudtune.config_space.scale import is_passable, plain
-from cloudtune.constants import RESERVED_PREFIX
+from cloudtune.constants import RESERVED_PREFIX, ST_INSTANCE_COUNT, ST_INSTANCE_TYPE
 from cloudtune.errors import SpecError
 
 ConfigSpace = Mapping[str, Any]
 Config = dict[str, Any]
+
+#: Reserved names that may be tuned: backends that choose instances read them.
+_FOR_BACKENDS = (ST_INSTANCE_TYPE, ST_INSTANCE_COUNT)
 
 
 def as_domain(value: Any) -> Domain | None:
@@ -61,7 +64,7 @@ def _check_name(name: Any) -> None:
             f"Search space: {name!r} cannot be passed as a command-line argument.",
             "Names are not empty, have no spaces or '=', and do not begin with '-'.",
         )
-    if name.startswith(RESERVED_PREFIX):
+    if name.startswith(RESERVED_PREFIX) and name not in _FOR_BACKENDS:
         raise SpecError(
             f"Search space: the name {name!r} begins with {RESERVED_PREFIX!r}, which is reserved.",
             f"Rename it, say to {name[len(RESERVED_PREFIX) :]!r}.",

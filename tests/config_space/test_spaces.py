@@ -92,6 +92,12 @@ def test_normalise_refuses(space, words):
     assert caught.value.hint
 
 
+def test_instances_may_be_tuned():
+    types = cs.choice(["ml.c5.xlarge", "ml.c5.2xlarge"])
+    space = {"st_instance_type": types, "st_instance_count": 2}
+    assert cs.normalise_config_space(space) == space
+
+
 def test_normalise_makes_numpy_constants_plain():
     space = cs.normalise_config_space({"a": np.float64(0.5), "b": np.int64(3), "c": np.True_})
     assert [type(value) for value in space.values()] == [float, int, bool]
