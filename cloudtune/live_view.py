@@ -87,7 +87,7 @@ class LiveView:
         self._last: tuple[TuningStatus, Best | None, str] | None = None
         self._drawn_at = self._line_at = self._best_at = float("-inf")
         self._announced: float | None = None
-        self._note = ""
+        self._note = self._summarised = ""
 
     def start(
         self,
@@ -105,7 +105,7 @@ class LiveView:
 
         self.stop()
         self._goal = _Goal(tuner_name, list(metric_names), list(modes), n_workers, max_wallclock_time, max_cost)
-        self._last, self._announced, self._note = None, None, ""
+        self._last, self._announced, self._note, self._summarised = None, None, "", ""
         self._drawn_at = self._best_at = float("-inf")
         self._line_at = self._clock.now()
         console = self._console = self._given_console or Console()
@@ -130,8 +130,8 @@ class LiveView:
             return
         now = self._clock.now()
         if self._live is not None:
-            if now - self._drawn_at >= self._refresh_s:
-                self._drawn_at = now
+            if now - self._drawn_at >= self._refresh_s or note != self._note:
+                self._drawn_at, self._note = now, note
                 self._draw()
             return
         if note and note != self._note:
@@ -140,7 +140,7 @@ class LiveView:
         self._announce_best(status, best, now)
         if now - self._line_at >= self._interval_s:
             self._line_at = now
-            self._line(self._summary(status, best))
+            self._summarise(status, best)
 
     def stop(self) -> None:
         """Shows the last state and lets go of the terminal. May be called twice."""
@@ -156,7 +156,7 @@ class LiveView:
         elif self._last is not None:
             status, best, _ = self._last
             self._announce_best(status, best, float("inf"))
-            self._line(self._summary(status, best))
+            self._summarise(status, best)
         self._live = self._console = None
 
     def _guarded(self, write: Callable[[], object]) -> None:
@@ -189,6 +189,12 @@ class LiveView:
             f"[{_duration(status.wallclock_time)}] new best {self._metric()} = {_number(best[1])} "
             f"(trial {best[0]}: {_settings(best[2])})"
         )
+
+    def _summarise(self, status: TuningStatus, best: Best | None) -> None:
+        summary = self._summary(status, best)
+        if summary != self._summarised:
+            self._summarised = summary
+            self._line(summary)
 
     def _metric(self) -> str:
         return self._goal.metric_names[0] if self._goal and self._goal.metric_names else "value"

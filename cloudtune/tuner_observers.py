@@ -153,18 +153,29 @@ class LiveObserver:
         self._status = status
         self._closing = closing
         self._metric, self._mode = metric, mode
+        self._waiting = ""
 
     def on_session(self, past: Sequence[ev.Event]) -> None:
         self._start(self._view)
         self._update()
 
     def on_events(self, events: Sequence[ev.Event]) -> None:
+        before = self._waiting
         for event in events:
             if isinstance(event, ev.TrialEnded) and event.outcome == Outcome.failed:
                 logger.warning("Trial %d has failed: %s", event.trial_id, _shortened(event.reason))
+            elif isinstance(event, ev.TuningStopped):
+                awaited = "running trials end" if event.drain else "running trials have been stopped"
+                self._waiting = f"Ending, since {event.reason}; waiting until {awaited}."
+            elif isinstance(event, ev.StopRequested) and event.outcome == Outcome.interrupted:
+                self._waiting = "Interrupted; running trials are being stopped. Ctrl-C again: do not wait."
+            elif isinstance(event, ev.ExperimentEnded):
+                self._waiting = ""
+        if self._waiting != before:
+            self._update(self._waiting)
 
     def on_turn(self) -> None:
-        self._update()
+        self._update(self._waiting)
 
     def on_session_end(self) -> None:
         self._update(self._closing())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import re
 from pathlib import Path
@@ -11,8 +12,16 @@ import pytest
 from rich.console import Console
 
 from cloudtune.clock import VirtualClock
-from cloudtune.experiment.events import CostMeasured, TrialEnded, TrialReported, TrialStarted
+from cloudtune.experiment.events import (
+    CostMeasured,
+    StopRequested,
+    TrialEnded,
+    TrialReported,
+    TrialStarted,
+    TuningStopped,
+)
 from cloudtune.live_view import LiveView
+from cloudtune.tuner_observers import LiveObserver
 from cloudtune.tuning_status import TuningStatus
 
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
@@ -99,6 +108,37 @@ def test_a_log_gets_single_lines() -> None:
     assert len(summaries) == 3  # at 10 s, at 20 s, at the end
     assert summaries[-1] == lines[-1]
     assert lines.count("[0:29] closing down") == 1
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+@pytest.mark.parametrize(
+    ("event", "said"),
+    [
+        (StopRequested(0.0, 1.0, 0, 0, "interrupted"), "Interrupted; running trials are being stopped"),
+        (TuningStopped(0.0, 1.0, "max_cost=5 is reached"), "max_cost=5 is reached; waiting until running trials"),
+    ],
+)
+def test_what_the_end_waits_for_is_said_at_once(terminal: bool, event: StopRequested, said: str) -> None:
+    clock, out = VirtualClock(), io.StringIO()
+    view = LiveView(Console(file=out, width=120, height=30, force_terminal=terminal), clock=clock)
+    status = TuningStatus(["loss"])
+    status.observe(TrialStarted(0.0, 0.0, 0, 0, {"lr": 0.5}))
+    start = functools.partial(LiveView.start, tuner_name="t", metric_names=["loss"], modes=["min"], n_workers=1)
+    observer = LiveObserver(view, start, status, "loss", "min", lambda: "Results: here.")
+    observer.on_session([])
+    assert said not in out.getvalue()
+    observer.on_events([event])  # no time has passed since the last frame
+    assert said in out.getvalue()
+    observer.on_turn()
+    observer.on_session_end()
+    if not terminal:
+        assert out.getvalue().count(said) == 1
+        assert out.getvalue().count("1/1 workers busy") == 1
+
+
+def test_a_log_does_not_repeat_itself() -> None:
+    lines = log_of(1, 1.0, trials=3)
+    assert len(lines) == len(set(lines))
 
 
 def test_new_bests_come_at_most_once_a_second_and_the_last_is_not_lost() -> None:
