@@ -379,7 +379,8 @@ def _progress(text: str) -> Iterator[Progress]:
 
 
 def _not_found(message: str, looked: Iterable[str], name: str, known: set[str]) -> NotFound:
-    near = difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.5)
+    timestamped = sorted((found for found in known if found.startswith(f"{name}-")), reverse=True)
+    near = timestamped[:3] or difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.5)
     hint = (
         f"Similar names: {', '.join(near)}." if near else "Check the name, CLOUDTUNE_FOLDER and AWS credentials."
     )

@@ -102,6 +102,9 @@ def test_not_found_says_where_it_looked_and_what_is_similar(root: Path) -> None:
     assert str(root / "digits-asha-2025") in str(error.value)
     assert "no AWS credentials" in str(error.value)
     assert "Similar names: digits-asha-2026" in str(error.value)
+    write_experiment(root, "digits-2026-01-01-10-00-00-123", events_of(VALUES))
+    with pytest.raises(NotFound, match="Similar names: digits-asha-2026, digits-2026-01-01-10-00-00-123"):
+        load_experiment("digits")  # the name that was given to the tuner, without its timestamp
     with pytest.raises(NotFound, match="download_if_not_found=False"):
         load_experiment("x", download_if_not_found=False)
     for name in ("../digits", "a/b", "", ".."):
