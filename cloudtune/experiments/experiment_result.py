@@ -142,7 +142,7 @@ class ExperimentResult:
             raise NotFound(
                 f"Experiment {self.name} has no report with a number for {metric!r} "
                 f"({len(self.results)} reports; {state}).",
-                f"See the trials' output below {self.path}, or try again later.",
+                f"See what a trial prints: cloudtune logs {self.name} --trial N. Or try again later.",
             )
         return values
 

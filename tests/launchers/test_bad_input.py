@@ -182,7 +182,7 @@ def test_a_missing_script(tmp_path: Path, capsys: pytest.CaptureFixture[str], ow
 BAD_SCRIPTS = [
     ("print('nothing to report')", 6, ["without a single report", "Reporter()"]),
     ("report(epoch=1, los=0.5)", 6, ["without 'loss'", "los", "name another metric"]),
-    ("import no_such_package", 6, ["No module named 'no_such_package'", "std.err"]),
+    ("import no_such_package", 6, ["No module named 'no_such_package'", "cloudtune logs"]),
     ("raise SystemExit('no data')", 6, ["exit code 1", "no data"]),
 ]
 

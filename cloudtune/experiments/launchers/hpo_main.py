@@ -144,8 +144,8 @@ def _run(tuner: Tuner) -> None:
     try:
         tuner.run()
     except TuningFailed as error:
-        output = tuner.paths.trial(0).dir.parent / "<trial_id>" / "std.err"
-        hint = f"Mend the script, or raise --max_failures; the same command runs it anew. Output: {output}"
+        logs = f"cloudtune logs {tuner.name} --trial N"
+        hint = f"Mend the script, or raise --max_failures; the same command runs it anew. A trial's output: {logs}"
         raise TuningFailed(error.message, hint) from error
 
 
