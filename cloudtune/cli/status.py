@@ -187,7 +187,7 @@ def _facts(status: ExperimentStatus) -> list[tuple[str, str]]:
         lines.append(("last sign", f"{duration(status.silent_s)} ago"))
     trials = ", ".join(f"{number} {name}" for name, number in status.trials.items())
     lines.append(("trials", f"{sum(status.trials.values())}{': ' if trials else ''}{trials}"))
-    if status.n_workers:
+    if status.n_workers and status.life.is_alive:
         busy = status.trials.get("InProgress", 0) + status.trials.get("Stopping", 0)
         lines.append(("workers", f"{busy} of {status.n_workers} busy"))
     lines.append(("reports", str(status.num_reports)))

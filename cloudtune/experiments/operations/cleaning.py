@@ -126,6 +126,9 @@ def plan(account: Account, name: str | None, tag: str | None, wanted: Wanted) ->
         )
         if not found.is_empty:
             leftovers.append(found)
+        elif not is_over:
+            hint = f"'cloudtune clean {item.name} --everything' deletes that"
+            left_alone.append((item.name, f"it is interrupted, and keeps what 'resume' needs; {hint}"))
     return Plan(leftovers, left_alone)
 
 
