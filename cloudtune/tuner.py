@@ -205,7 +205,7 @@ class Tuner:
             max_wait_s=self._max_wait_s(),
             delete_checkpoint=self._checkpoint_remover(),
             annotate=self._annotator(),
-            start_when_durable=not getattr(self.trial_backend, "trials_run_here", True),
+            trials_elsewhere=not getattr(self.trial_backend, "trials_run_here", True),
         )
         try:
             with _signals(loop) as received:

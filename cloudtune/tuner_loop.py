@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from cloudtune.clock import Clock
-from cloudtune.errors import CloudtuneError, StoreError
+from cloudtune.errors import CloudtuneError, Conflict, StoreError
 from cloudtune.experiment import events as ev
 from cloudtune.experiment.core import ExperimentCore, Moment
 from cloudtune.experiment.ports import (
@@ -75,8 +75,8 @@ class TunerLoop:
         max_wait_s: Longest wait in one turn, seconds.
         delete_checkpoint: Called for trials that will never be resumed.
         annotate: Called after each report for what is to be recorded with it.
-        start_when_durable: Attempts survive the loss of this machine: none is started that the journal would not
-            know any more.
+        trials_elsewhere: Attempts survive the loss of this machine, and belong to whoever writes the journal. None
+            is started that the journal would not know any more, nor stopped when somebody else has taken it over.
     """
 
     def __init__(  # noqa: PLR0913  each is one port
@@ -91,7 +91,7 @@ class TunerLoop:
         max_wait_s: float = 5.0,
         delete_checkpoint: Callable[[int], None] | None = None,
         annotate: Callable[[], dict[str, Any]] | None = None,
-        start_when_durable: bool = False,
+        trials_elsewhere: bool = False,
     ) -> None:
         self.core = core
         self._backend = backend
@@ -102,7 +102,7 @@ class TunerLoop:
         self._max_wait_s = max_wait_s
         self._delete_checkpoint = delete_checkpoint
         self._annotate = annotate
-        self._start_when_durable = start_when_durable
+        self._trials_elsewhere = trials_elsewhere
         self._holder = f"{socket.gethostname()}:{os.getpid()}"
         self._anchor = clock.now()
         self._base_s = 0.0
@@ -181,8 +181,9 @@ class TunerLoop:
                 self._turn()
             if not self.finished:
                 self._wind_down()
-        except Exception:
-            self._abandon()
+        except Exception as error:
+            if not (self._trials_elsewhere and isinstance(error, Conflict)):
+                self._abandon()
             raise
         finally:
             self._backend.close()
@@ -284,7 +285,7 @@ class TunerLoop:
     def _start(self, trial_id: int) -> None:
         """Starts its attempt, now or when all that is known by now is durable."""
         state = self.core.state.trials[trial_id]
-        if self._start_when_durable:
+        if self._trials_elsewhere:
             self._unstarted[state.key] = self.core.state.num_events
         else:
             self._backend.start(state.trial)

@@ -14,11 +14,12 @@ from typing import Any, NoReturn, cast
 
 from cloudtune.aws.objects import S3Objects
 from cloudtune.aws.retry import Wait
-from cloudtune.clock import WallClock
+from cloudtune.clock import Clock, WallClock
 from cloudtune.errors import Throttled, Unreachable
 from cloudtune.experiment import events as ev
 from cloudtune.paths import ExperimentPaths, S3Uri
 from cloudtune.remote.mirrored_store import MirroredStore
+from cloudtune.remote.writer_claim import NewestClaim, WriterClaim
 from cloudtune.stores import FileStore
 from cloudtune.testing.crash_anywhere import Disk
 from cloudtune.testing.fuse import Fuse, SimulatedCrash
@@ -31,6 +32,7 @@ IMPATIENCE: dict[str, Any] = {
     ),
 }
 _CATCH_UP_S = 60.0
+_LOOK_S = 0.02
 #: Share of appends after which S3 has everything: where a lost machine's successor may begin.
 _CAUGHT_UP = 0.2
 
@@ -117,7 +119,11 @@ class MirroredLife:
 
     def durable(self) -> int:
         self._die_with_the_wire()
-        return self._store.durable()
+        durable = self._store.durable()
+        if durable < len(self._store.read()):
+            self._clock.sleep(_LOOK_S)  # S3 works in real time, where a virtual clock would not wait for it
+            durable = self._store.durable()
+        return durable
 
     def close(self) -> None:
         self._die_with_the_wire()
@@ -152,6 +158,7 @@ class MirroredDisk:
         objects: S3.
         state: Below which all runs lie.
         new_paths: Of the next run, called once for each.
+        claim: Which session may write.
 
     Attributes:
         fuses: What S3 does to the lives of a run, one after the other; it works for further ones.
@@ -162,10 +169,12 @@ class MirroredDisk:
         objects: S3Objects,
         state: S3Uri,
         new_paths: Callable[[], ExperimentPaths],
+        claim: Callable[[S3Objects, S3Uri, Clock], WriterClaim] = NewestClaim,
     ) -> None:
         self._objects = objects
         self._states = (state / str(number) for number in itertools.count())
         self._new_paths = new_paths
+        self._claim = claim
         self.fuses: Callable[[], Sequence[Fuse]] = tuple
         self._waiting: list[Fuse] = []
         #: Whether the newest life has closed its store.
@@ -177,9 +186,14 @@ class MirroredDisk:
 
         def life() -> MirroredLife:
             wire = Wire(self._objects)
-            return MirroredLife(MirroredStore(self._paths, cast("S3Objects", wire), self._state), wire, self)
+            store = MirroredStore(self._paths, cast("S3Objects", wire), self._state, claim=self._claim)
+            return MirroredLife(store, wire, self)
 
         return life
+
+    def elsewhere(self, paths: ExperimentPaths) -> MirroredStore:
+        """The same experiment's store, as another machine has it."""
+        return MirroredStore(paths, self._objects, self._state, claim=self._claim)
 
     def next_fuse(self) -> Fuse:
         return self._waiting.pop(0) if self._waiting else Fuse()

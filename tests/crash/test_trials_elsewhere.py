@@ -1,15 +1,16 @@
-"""Trials that outlive the tuner's machine are started when that machine may be lost, and not before."""
+"""Trials that outlive the tuner's machine are started when that may be lost, and left alone when it is superseded."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 from crash_lab import LaggingDisk, LaggingStore, Promoting, curve, make_core, pace
 
 from cloudtune.clock import Clock, VirtualClock
+from cloudtune.errors import Conflict
 from cloudtune.experiment import events as ev
 from cloudtune.experiment.core import CoreOptions
 from cloudtune.experiment.ports import AttemptKey, ExperimentStore, TrialBackend
@@ -33,10 +34,10 @@ def make_world() -> Elsewhere:
     return Elsewhere(VirtualClock(), curve, epoch_s=pace)
 
 
-def loop(store: ExperimentStore, backend: TrialBackend, clock: Clock, waits: bool = True) -> TunerLoop:
+def loop(store: ExperimentStore, backend: TrialBackend, clock: Clock, elsewhere: bool = True) -> TunerLoop:
     core = make_core(Promoting(), CoreOptions(n_workers=3, max_failures=3), 6)
     paths = ExperimentPaths(Path("/nowhere/experiment"))
-    return TunerLoop(core, backend, store, clock, paths, start_when_durable=waits)
+    return TunerLoop(core, backend, store, clock, paths, trials_elsewhere=elsewhere)
 
 
 class Watching(ScriptedBackend):
@@ -93,3 +94,25 @@ def test_the_machine_is_lost_again_and_again_and_trials_run_on(seed: int) -> Non
     story = crash_often(lab, random.Random(seed), 60.0, machine=1.0)
     assert problems_of(story) == []
     assert story.machines_lost > 2
+
+
+class Superseded(LaggingStore):
+    """Which another session takes over after some appends."""
+
+    def __init__(self, num_appends: int) -> None:
+        super().__init__()
+        self.num_appends = num_appends
+
+    def append(self, events: Sequence[ev.Event]) -> None:
+        self.num_appends -= 1
+        if self.num_appends < 0:
+            raise Conflict("another session has taken over")
+        super().append(events)
+
+
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_what_another_session_has_taken_over_is_left_alone(elsewhere: bool) -> None:
+    world = make_world()
+    with pytest.raises(Conflict):
+        loop(Superseded(8), ScriptedBackend(world), world.clock, elsewhere).run()
+    assert bool(world.running()) is elsewhere
