@@ -149,6 +149,15 @@ class Admission:
         if pause is not None:  # soon there may be room
             pause.until, pause.failures = min(pause.until, now + _REFUSED_S), 0
 
+    def kept_warm(self, job: str, instance_type: str, count: int, until: float) -> None:
+        """The job, of an earlier session, has left instances that are kept warm until then."""
+        if job not in self._live:
+            self._warm.setdefault(job, _Instances(instance_type, count, until))
+
+    def is_warm(self, job: str) -> bool:
+        """Whether the instances that the job has left still wait, as far as is known here."""
+        return job in self._warm
+
     # -- what to do
 
     def choose(self, now: float, wanted_type: str | None = None, wanted_count: int | None = None) -> Grant | Wait:

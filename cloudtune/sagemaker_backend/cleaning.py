@@ -1,4 +1,4 @@
-"""What is not needed any more: checkpoints, reports, instances kept warm."""
+"""What is not needed any more: checkpoints, reports."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from cloudtune import names
 from cloudtune.experiment.ports import AttemptKey
 from cloudtune.sagemaker_backend.activity import Activity
 from cloudtune.sagemaker_backend.desk import Desk
-from cloudtune.sagemaker_backend.trial_run import TrialRun
 
 #: Checkpoints are deleted at once, and again after these times, seconds: a job that ends may upload once more.
 _AGAIN_S = (30.0, 150.0)
@@ -21,13 +20,10 @@ class Cleaner:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._deleting = Activity("delete checkpoints")
-        self._releasing = Activity("release warm pools")
         self._retiring = Activity("delete reports that are recorded", _INTERVAL_S)
         #: By trial: when its checkpoints are to be deleted, the next time first.
         self._doomed: dict[int, list[float]] = {}
         self._retired: list[str] = []
-        #: Jobs that have left an instance warm, and until when.
-        self._warm: dict[str, float] = {}
 
     @property
     def num_left(self) -> int:
@@ -41,15 +37,6 @@ class Cleaner:
         """The end of the attempt is recorded for good."""
         self._retired.append(names.trial_label(key.trial_id, key.attempt, self._desk.last_job.get(key, 0)))
 
-    def noted_warm_pool(self, run: TrialRun) -> float | None:
-        """Until when the instance of an ended job is kept warm, seconds on the tuner's clock; None: it is not."""
-        keep_alive_s = self._desk.template.spec.keep_alive_s
-        if not keep_alive_s or run.terminal_at is None:
-            return None
-        if run.status is not None and run.status.warm_pool_status in ("", "Terminated") and run.has_details:
-            return None
-        return self._warm.setdefault(run.job, run.terminal_at + keep_alive_s)
-
     def next_at(self) -> float:
         due = min((times[0] for times in self._doomed.values()), default=float("inf"))
         return max(due, self._deleting.next_at()) if self._doomed else due
@@ -61,24 +48,13 @@ class Cleaner:
         if self._retired and self._retiring.is_due(now):
             self._retiring.attempt(now, self._delete_reports)
 
-    def finish(self, release_warm_pools: bool) -> None:
-        """Before the session ends: what was to be deleted later is deleted now.
-
-        Args:
-            release_warm_pools: Nobody will use the instances that are kept warm.
-        """
+    def finish(self) -> None:
+        """Before the session ends: what was to be deleted later is deleted now."""
         now = self._desk.clock.now()
         if self._doomed:
             self._deleting.attempt(now, lambda: self._desk.files.delete_checkpoints(list(self._doomed)))
         if self._retired:
             self._retiring.attempt(now, self._delete_reports)
-        if release_warm_pools:
-            self._releasing.attempt(now, lambda: self._release_warm_pools(now))
-
-    def _release_warm_pools(self, now: float) -> None:
-        for job in [job for job, until in self._warm.items() if until > now]:
-            self._desk.jobs.release_warm_pool(job)
-            del self._warm[job]
 
     def _delete(self, trial_ids: list[int]) -> None:
         self._desk.files.delete_checkpoints(trial_ids)

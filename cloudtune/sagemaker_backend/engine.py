@@ -18,6 +18,7 @@ from cloudtune.sagemaker_backend.launching import Launcher
 from cloudtune.sagemaker_backend.meter import Meter
 from cloudtune.sagemaker_backend.stopping import Stopper
 from cloudtune.sagemaker_backend.trial_run import Phase, TrialRun
+from cloudtune.sagemaker_backend.warm_pools import WarmPools
 from cloudtune.sagemaker_backend.watching import Watcher
 from cloudtune.trial import Trial
 
@@ -29,7 +30,8 @@ class Engine:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._watcher = Watcher(desk)
+        self._warm_pools = WarmPools(desk)
+        self._watcher = Watcher(desk, self._warm_pools.heard)
         self._launcher = Launcher(desk, self._watcher)
         self._cleaner = Cleaner(desk)
         self._meter = Meter(desk)
@@ -70,6 +72,7 @@ class Engine:
         self._launcher.step(now)
         self._stopper.step(now)
         self._cleaner.step(now)
+        self._warm_pools.step(now)
         self._meter.step(now)
 
     def wind_up(self) -> int:
@@ -97,18 +100,20 @@ class Engine:
 
     def finish(self) -> None:
         """Before the session ends."""
-        self._cleaner.finish(release_warm_pools=not any(run.is_live for run in self._desk.runs.values()))
+        self._cleaner.finish()
+        if not any(run.is_live for run in self._desk.runs.values()):
+            self._warm_pools.release(self._desk.clock.now())
 
     def _end_runs(self, now: float) -> None:
         for run in list(self._desk.in_phase(Phase.created)):
             if run.terminal_at is not None:
-                warm = self._cleaner.noted_warm_pool(run)
-                self._desk.admission.released(run.job, now, warm)
+                self._desk.admission.released(run.job, now, self._warm_pools.kept_until(run))
             if self._watcher.is_done(run, now):
                 self._end(run, now)
 
     def _end(self, run: TrialRun, now: float) -> None:
         end = verdict(run)
+        self._warm_pools.ended(run)
         self._watcher.forget(run.job)
         if isinstance(end, TryAgain):
             logger.info("Job %s has found no instance; trying again. %s", run.job, end.reason)

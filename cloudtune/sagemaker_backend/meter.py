@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from cloudtune.experiment.ports import CostSeen
 from cloudtune.sagemaker_backend.billing import Rate, job_bill
 from cloudtune.sagemaker_backend.desk import Desk
@@ -29,9 +31,9 @@ class Meter:
                 self._desk.outbox.cost(cost)
 
     def final(self, run: TrialRun) -> tuple[CostSeen, ...]:
-        """Of a run whose job has ended; nothing if its price is not known."""
+        """Of a run whose job has ended, or is gone: all that will ever be known. Nothing without a price."""
         cost = self._cost(run, self._desk.clock.now())
-        return () if cost is None else (cost,)
+        return () if cost is None else (replace(cost, final=True),)
 
     def closed(self, run: TrialRun) -> None:
         """The run goes on with another job."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cloudtune import names
@@ -35,10 +35,15 @@ class _Unclaimed:
 
 
 class Watcher:
-    """Keeps the status of the runs' jobs up to date, and has their reports read."""
+    """Keeps the status of the runs' jobs up to date, and has their reports read.
 
-    def __init__(self, desk: Desk) -> None:
+    Args:
+        on_status: Called with what a listing says of any job, and when.
+    """
+
+    def __init__(self, desk: Desk, on_status: Callable[[JobStatus, float], None]) -> None:
         self._desk = desk
+        self._on_status = on_status
         self._reader = Reader(desk)
         self._listing = Activity("list training jobs", desk.pace.jobs_s)
         self._describing = Activity("describe training jobs")
@@ -132,6 +137,7 @@ class Watcher:
         by_job = {run.job: run for run in self._runs}
         for status in self._desk.jobs.changed(self._desk.suffix, since):
             self._newest = max(self._newest or 0.0, status.last_modified or 0.0)
+            self._on_status(status, now)
             run = by_job.get(status.name)
             if run is not None:
                 self.learn(run, status, now, details=False)

@@ -9,6 +9,7 @@ from hand_cloud import HandCloud
 from hand_desk import Desk
 
 from cloudtune.errors import AccessDenied, ResourceNotFound, ServiceFailed
+from cloudtune.experiment.ports import CostSeen
 from cloudtune.trial import Outcome
 
 
@@ -173,3 +174,5 @@ def test_a_job_that_was_deleted_ends_and_its_trial_goes_on(desk: Desk, cloud: Ha
     assert [(found.trial_id, found.outcome) for found in desk.ends()] == [(0, Outcome.interrupted)]
     assert desk.epochs() == [1]
     assert "gone" in desk.ends()[0].reason
+    costs = [fact for fact in desk.facts if isinstance(fact, CostSeen) and fact.trial_id == 0]
+    assert costs[-1].final and costs[-1].usd > 0  # nobody will ever tell more of it
