@@ -88,6 +88,15 @@ def _cut_short(download: Callable[..., Any]) -> None:
         download(on_progress=cut, workers=1)
 
 
+class PatientStore(MirroredStore):
+    """S3 works in real time: a tuner on a virtual clock waits for it."""
+
+    def durable(self) -> int:
+        if super().durable() < len(self.read()) and self._conflict is None:
+            self._clock.sleep(_LOOK_S)
+        return super().durable()
+
+
 class MirroredLife:
     """What one life of the tuner has as its store. Before it is opened, the laboratory looks."""
 
@@ -119,11 +128,7 @@ class MirroredLife:
 
     def durable(self) -> int:
         self._die_with_the_wire()
-        durable = self._store.durable()
-        if durable < len(self._store.read()):
-            self._clock.sleep(_LOOK_S)  # S3 works in real time, where a virtual clock would not wait for it
-            durable = self._store.durable()
-        return durable
+        return self._store.durable()
 
     def close(self) -> None:
         self._die_with_the_wire()
@@ -186,14 +191,14 @@ class MirroredDisk:
 
         def life() -> MirroredLife:
             wire = Wire(self._objects)
-            store = MirroredStore(self._paths, cast("S3Objects", wire), self._state, claim=self._claim)
+            store = PatientStore(self._paths, cast("S3Objects", wire), self._state, claim=self._claim)
             return MirroredLife(store, wire, self)
 
         return life
 
     def elsewhere(self, paths: ExperimentPaths) -> MirroredStore:
         """The same experiment's store, as another machine has it."""
-        return MirroredStore(paths, self._objects, self._state, claim=self._claim)
+        return PatientStore(paths, self._objects, self._state, claim=self._claim)
 
     def next_fuse(self) -> Fuse:
         return self._waiting.pop(0) if self._waiting else Fuse()

@@ -1,4 +1,4 @@
-"""Trials that outlive the tuner's machine are started when that may be lost, and left alone when it is superseded."""
+"""Trials that outlive the tuner's machine: started when that may be lost, left alone when it is superseded."""
 
 from __future__ import annotations
 
