@@ -21,7 +21,7 @@ from cloudtune.sagemaker_backend.drive import Drive, InlineDrive, ThreadDrive
 from cloudtune.sagemaker_backend.metric_definitions import metric_definitions
 from cloudtune.sagemaker_backend.ports import Cloud
 from cloudtune.sagemaker_backend.session import open_session
-from cloudtune.sagemaker_backend.template import TrialTemplate, as_template
+from cloudtune.sagemaker_backend.template import TrialTemplate, as_template, refuse_invalid
 from cloudtune.sagemaker_backend.trial_script import moved, script_path
 from cloudtune.trial import Trial
 
@@ -85,6 +85,8 @@ class SageMakerBackend:
             template = replace(template, spec=replace(template.spec, metric_definitions=definitions))
         self._template = template
         self._fallback = _instance_types(fallback_instance_types)
+        for instance_type in self._fallback:
+            refuse_invalid(replace(template, spec=replace(template.spec, instance_type=instance_type)))
         self._s3_path = None if s3_path is None else S3Uri.parse(s3_path)
         self._given_cloud = cloud
         self._cloud = cloud

@@ -98,7 +98,7 @@ def as_template(
         py_version=job.py_version,
     )
     _refuse_what_trials_have(template.spec)
-    _refuse_invalid(template)
+    refuse_invalid(template)
     return template
 
 
@@ -152,8 +152,12 @@ def _refuse_what_trials_have(spec: TrainingJobSpec) -> None:
         raise SpecError(f"The channel {layout.CODE_CHANNEL!r} is where trials find their code.", "Rename yours.")
 
 
-def _refuse_invalid(template: TrialTemplate) -> None:
-    """What the service would refuse of every trial."""
+def refuse_invalid(template: TrialTemplate) -> None:
+    """Refuses what the service would refuse of every trial.
+
+    Raises:
+        SpecError: Naming each field and its limit.
+    """
     spec = template.spec
     validate_request(
         create_training_job_request(

@@ -173,6 +173,12 @@ def test_what_cannot_be_run_is_refused(argv: list[str], message: str, capsys: py
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("argument", ["--instance_type", "--fallback_instance_types"])
+def test_instances_that_do_not_exist_are_refused_before_a_tuner_is_launched(argument: str) -> None:
+    with pytest.raises(SpecError, match=r"'ml.g5.xlarg' is none(.|\n)*Near are ml.g5.xlarge"):
+        destination(study(argument, "ml.g5.xlarg"))
+
+
 def test_a_rehearsal_sends_nothing_and_tells_what_it_would_take(
     capsys: pytest.CaptureFixture[str], own_folder: Path
 ) -> None:

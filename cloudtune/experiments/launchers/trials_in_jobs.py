@@ -195,6 +195,7 @@ class TrialsInJobs(Trials):
         return True
 
     def resources(self, region: str, role_arn: str) -> JobResources:
+        self._backend(self.trial_spec(region))  # refuses at once what each tuner's job would
         instance_type = self.arguments.tuner_instance_type
         image = image_uri(region=region, instance_type=instance_type)
         known = self.known_resources()
