@@ -195,7 +195,8 @@ def _facts(status: ExperimentStatus) -> list[tuple[str, str]]:
         lines.append(("best", f"{status.best.metric} {status.best.value:.6g} (trial {status.best.trial_id})"))
     lines.append(("time", duration(status.wallclock_s)))
     if status.usd is not None:
-        lines.append(("cost", f"{dollars(status.usd)} so far; 'cloudtune cost {status.name}' asks for each job"))
+        so_far = "" if status.outcome else " so far"
+        lines.append(("cost", f"{dollars(status.usd)}{so_far}; 'cloudtune cost {status.name}' asks for each job"))
     if status.outcome:
         lines.append(("ended", status.error or status.outcome))
     return lines + [("where", place) for place in status.where]
