@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cloudtune.aws.session import AwsSession
+from cloudtune.errors import MissingExtra
 
 if TYPE_CHECKING:
     from cloudtune.emulator.daemon import EmulatorHandle
@@ -41,7 +42,15 @@ def connect(force_emulator: bool, jobs_at_once: int | None = None) -> Cloud:
         return Cloud(session)
     from cloudtune.emulator.daemon import ensure_running
 
-    return _emulated(ensure_running(max_parallel_jobs=jobs_at_once))
+    try:
+        return _emulated(ensure_running(max_parallel_jobs=jobs_at_once))
+    except MissingExtra as error:
+        if force_emulator:
+            raise
+        raise MissingExtra(
+            f"There are no AWS credentials, and the emulator cannot run jobs instead: {error.message}",
+            f"For AWS: 'aws configure'. To rehearse: {error.hint}",
+        ) from error
 
 
 def session_for_reading() -> AwsSession:
