@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fault_experiment import METHODS, Experiment, Method, Tally
@@ -55,12 +55,19 @@ class Cell:
     def name(self) -> str:
         return f"{self.place}: {self.fault}"
 
-    def experiments(self, seeds: int, methods: tuple[Method, ...] = METHODS) -> Iterator[Experiment]:
+    def experiments(self, seeds: int) -> Iterator[Experiment]:
         """All methods, with each seed."""
-        patience_s = _PATIENCE_OF_JOBS_S if self.jobs else _PATIENCE_S
         for seed in range(seeds):
-            for method in methods:
-                yield Experiment(method, seed, patience_s, trials_elsewhere=self.jobs)
+            for method in METHODS:
+                yield self._experiment(method, seed)
+
+    def quick_experiment(self) -> Experiment:
+        """A small one."""
+        return replace(self._experiment(METHODS[1], 0), max_trials=6)
+
+    def _experiment(self, method: Method, seed: int) -> Experiment:
+        patience_s = _PATIENCE_OF_JOBS_S if self.jobs else _PATIENCE_S
+        return Experiment(method, seed, patience_s, trials_elsewhere=self.jobs)
 
 
 def play(cell: Cell, experiment: Experiment, tally: Tally) -> None:

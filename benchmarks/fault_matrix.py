@@ -1,12 +1,12 @@
-"""Faults of every kind, in every place where tuners and trials run: what is lost, doubled, left over or decided wrongly?
+"""Faults of every kind, wherever tuners and trials run: what is lost, doubled, left over or decided wrongly?
 
     python benchmarks/fault_matrix.py                       # some minutes
     python benchmarks/fault_matrix.py --write               # and puts the table into docs/reliability.md
     python benchmarks/fault_matrix.py --only "SageMaker: clock jump" --seeds 20
 
-Each cell runs small experiments (random search, ASHA promotion with reduction factors 3 and 2), counts the faults that
-have really struck, and holds the journal against what the world has seen: processes, jobs, reports. Exit code 1 if a
-count is not zero.
+Each cell runs small experiments (random search, ASHA promotion with reduction factors 3 and 2), counts the faults
+that have really struck, and holds the journal against what the world has seen: processes, jobs, reports. Exit code
+1 if a count is not zero.
 """
 
 from __future__ import annotations
@@ -14,24 +14,19 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from pathlib import Path
 
-from fault_cell import PLACES, Cell, play
+from fault_cell import Cell, play
 from fault_cells import all_cells
-from fault_experiment import METHODS, Tally
+from fault_experiment import Tally
+from fault_table import COLUMNS, Results, row, summary, write
 from faults_remote import running_s3
-from measuring import HERE, machine, show
+from measuring import HERE, show
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 PAGE = HERE.parent / "docs" / "reliability.md"
-BEGIN, END = "<!-- fault matrix: begin -->", "<!-- fault matrix: end -->"
 #: Seeds of each method, by place: those with real processes or a real S3 take longer.
 _SEEDS = {"local": 2, "SageMaker": 3, "remote": 1}
-COUNTS = ("lost reports", "doubled reports", "doubled jobs", "orphans", "wrong decisions", "other flaws")
-COLUMNS = ("fault", "where", "faults", "experiments", "reports", *COUNTS)
-
-Results = list[tuple[Cell, Tally]]
 
 
 def main() -> int:
@@ -60,7 +55,7 @@ def main() -> int:
 def run(cells: list[Cell], seeds: int | None, quick: bool) -> Results:
     """Plays all cells, and shows how far it is."""
     planned = [
-        (cell, list(cell.experiments(1, METHODS[1:2]) if quick else cell.experiments(seeds or _SEEDS[cell.place])))
+        (cell, [cell.quick_experiment()] if quick else list(cell.experiments(seeds or _SEEDS[cell.place])))
         for cell in cells
     ]
     results: Results = []
@@ -76,44 +71,6 @@ def run(cells: list[Cell], seeds: int | None, quick: bool) -> Results:
                 progress.advance(task)
             results.append((cell, tally))
     return results
-
-
-def row(cell: Cell, tally: Tally) -> list[object]:
-    """What the table says of a cell."""
-    if cell.run is None:
-        return [cell.fault, cell.place, *["-"] * (len(COLUMNS) - 2)]
-    counts = tally.losses.counts()
-    return [cell.fault, cell.place, tally.faults, tally.experiments, tally.reports, *counts]
-
-
-def summary(results: Results) -> list[str]:
-    """In one line."""
-    faults, experiments, reports = (
-        sum(getattr(tally, name) for _, tally in results) for name in ("faults", "experiments", "reports")
-    )
-    counts = [sum(column) for column in zip(*(tally.losses.counts() for _, tally in results), strict=True)]
-    said = ", ".join(f"{count} {name}" for count, name in zip(counts, COUNTS, strict=True))
-    return [f"{faults:,} faults in {experiments:,} experiments with {reports:,} reports: {said}."]
-
-
-def markdown(results: Results) -> str:
-    """The table, and what each cell's fault is."""
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|---|---|" + "---:|" * (len(COLUMNS) - 2)]
-    lines += ["| " + " | ".join(map(str, row(cell, tally))) + " |" for cell, tally in results]
-    lines += ["", f"**{summary(results)[0]}** {machine()}", ""]
-    for place in PLACES:
-        notes = "; ".join(f"*{cell.fault}*: {cell.note}" for cell, _ in results if cell.place == place)
-        lines += [f"{place}. {notes}.", ""]
-    return "\n".join(lines)
-
-
-def write(page: Path, results: Results) -> None:
-    """Replaces what is between the markers."""
-    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, marker, after = rest.partition(END)
-    if not marker:
-        raise SystemExit(f"{page} has no lines {BEGIN} and {END}: put them where the table belongs.")
-    page.write_text(f"{before}{BEGIN}\n{markdown(results)}\n{END}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

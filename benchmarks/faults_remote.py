@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import logging
 import random
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,7 @@ from cloudtune.aws.session import AwsSession
 from cloudtune.paths import S3Uri
 from cloudtune.remote import mirrored_store
 from cloudtune.testing.crash_anywhere import Disk, Laboratory
-from cloudtune.testing.fuse import Fuse
+from cloudtune.testing.fuse import Fuse, SimulatedCrash
 from cloudtune.testing.mirrored_disk import IMPATIENCE, MirroredDisk, Unreliable
 from cloudtune.testing.story import Story
 
@@ -48,20 +49,23 @@ class Bucket:
 
 @contextlib.contextmanager
 def running_s3() -> Iterator[Bucket]:
-    """A server of moto, and stores that upload at once."""
+    """A server of moto, and stores that upload at once. Threads that upload may die with their tuner."""
     usual = {name: getattr(mirrored_store, name) for name in IMPATIENCE}
+    usual_hook = threading.excepthook
     for name in _LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:
         vars(mirrored_store).update(IMPATIENCE)
+        threading.excepthook = lambda hooked: None if hooked.exc_type is SimulatedCrash else usual_hook(hooked)
         host, port = server.get_host_and_port()
         environ = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_REGION": "us-east-1"}
         session = AwsSession(endpoint_url=f"http://{host}:{port}", environ=environ)
         yield Bucket(S3Objects(session), S3Uri(session.default_bucket(), "matrix"))
     finally:
         vars(mirrored_store).update(usual)
+        threading.excepthook = usual_hook
         server.stop()
 
 

@@ -200,7 +200,7 @@ def quota_halved(make_lab: MakeLab, experiment: Experiment, folder: Path, tally:
 
 def clock_jumps(make_lab: MakeLab, experiment: Experiment, folder: Path, tally: Tally) -> None:
     rng = random.Random(experiment.seed)
-    jumps = tuple((rng.uniform(0, 6000), rng.choice([-1, 1]) * rng.expovariate(1 / 900)) for _ in range(20))
+    jumps = tuple((rng.uniform(0, 2500), rng.choice([-1, 1]) * rng.expovariate(1 / 900)) for _ in range(20))
     lab = make_lab(experiment, folder, scenario(seed=experiment.seed, clock_jumps=jumps))
     story = lab.crash_often(LONG_LIFE)
     tally.take(experiment, story, sum(after_s < lab.passed_s() for after_s, _ in jumps))
