@@ -115,9 +115,9 @@ def test_a_second_tuner_is_refused_with_the_name_of_the_first(aws: SageMakerEmul
             second = subprocess.run(
                 command, env=elsewhere, timeout=_PATIENCE_S, check=False, capture_output=True, text=True
             )
+            assert process.wait(_PATIENCE_S) == 0
         finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(_PATIENCE_S)
+            process.kill()
     assert second.returncode != 0
     assert "Conflict" in second.stderr and f":{process.pid}" in second.stderr
     assert check_journal(store.read(), "epoch", "epochs") == []
