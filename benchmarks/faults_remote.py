@@ -30,7 +30,7 @@ from cloudtune.testing.fuse import Fuse, SimulatedCrash
 from cloudtune.testing.mirrored_disk import IMPATIENCE, MirroredDisk, Unreliable
 from cloudtune.testing.story import Story
 
-_SHORT_LIFE = 60.0
+_SHORT_LIFE = 20.0
 _LOGGERS = ("werkzeug", "cloudtune.remote.mirrored_store", "cloudtune.aws")
 
 

@@ -159,9 +159,10 @@ def throttled_settings(seed: int) -> CloudSettings:
 
 
 def s3_settings(seed: int) -> CloudSettings:
-    kinds = ("internal_error", "throttled", "connection_reset", "truncated_body")
-    error = {"kind": "request_error", "operations": ["s3:*"], "after_effect": True, "probability": 0.026}
-    return scenario(*({**error, "error": kind} for kind in kinds), seed=seed)
+    """One request in ten; half of those that fail are performed all the same."""
+    kinds = {"internal_error": False, "throttled": False, "unavailable": True, "truncated_body": True}
+    error = {"kind": "request_error", "operations": ["s3:*"], "probability": 0.026}
+    return scenario(*({**error, "error": kind, "after_effect": after} for kind, after in kinds.items()), seed=seed)
 
 
 def stale_settings(seed: int) -> CloudSettings:
