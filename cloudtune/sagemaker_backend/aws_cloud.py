@@ -28,7 +28,7 @@ _FEW_FOLDERS = 3
 
 
 class AwsTrialJobs:
-    """Implements :class:`~cloudtune.sagemaker_backend.ports.TrialJobs`. For one thread."""
+    """Implements :class:`~cloudtune.sagemaker_backend.ports.TrialJobs`. For one thread, except for logs."""
 
     def __init__(self, session: AwsSession) -> None:
         self._session = session.impatient()

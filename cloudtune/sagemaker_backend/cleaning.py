@@ -46,7 +46,7 @@ class Cleaner:
         if due and self._deleting.is_due(now):
             self._deleting.attempt(now, lambda: self._delete(due))
         if self._retired and self._retiring.is_due(now):
-            self._retiring.attempt(now, self._delete_reports)
+            self._retiring.attempt(now, lambda: self._delete_reports(_BATCH))
 
     def finish(self) -> None:
         """Before the session ends: what was to be deleted later is deleted now."""
@@ -54,7 +54,7 @@ class Cleaner:
         if self._doomed:
             self._deleting.attempt(now, lambda: self._desk.files.delete_checkpoints(list(self._doomed)))
         if self._retired:
-            self._retiring.attempt(now, self._delete_reports)
+            self._retiring.attempt(now, lambda: self._delete_reports(len(self._retired)))
 
     def _delete(self, trial_ids: list[int]) -> None:
         self._desk.files.delete_checkpoints(trial_ids)
@@ -63,7 +63,7 @@ class Cleaner:
             if not self._doomed[trial_id]:
                 del self._doomed[trial_id]
 
-    def _delete_reports(self) -> None:
-        labels = self._retired[:_BATCH]
+    def _delete_reports(self, count: int) -> None:
+        labels = self._retired[:count]
         self._desk.files.delete_reports(labels)
         del self._retired[: len(labels)]

@@ -101,8 +101,7 @@ class Engine:
     def finish(self) -> None:
         """Before the session ends."""
         self._cleaner.finish()
-        if not any(run.is_live for run in self._desk.runs.values()):
-            self._warm_pools.release(self._desk.clock.now())
+        self._warm_pools.release(self._desk.clock.now())
 
     def _end_runs(self, now: float) -> None:
         for run in list(self._desk.in_phase(Phase.created)):

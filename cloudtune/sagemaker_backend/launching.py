@@ -163,6 +163,8 @@ class Launcher:
     def _create(self, run: TrialRun, now: float) -> bool:
         desk = self._desk
         if self._listed_job(run) is not None:  # by an earlier tuner, or in a call whose answer was lost
+            if not desk.describe_budget.try_take():
+                return self._come_again(desk.describe_budget.ready_at())
             spec = self._spec(run, None)
             return spec is None or self._exists(run, spec, now)
         try:

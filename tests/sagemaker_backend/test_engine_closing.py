@@ -182,3 +182,11 @@ def test_the_log_of_an_attempt_is_that_of_the_job_that_ran(desk: Desk, cloud: Ha
     desk.passes(120)
     cloud.job("0-0r1").log.append((0, "hello"))
     assert desk.backend.stdout(0) == ["hello"]
+
+
+def test_all_reports_that_are_recorded_are_gone_after_the_session(desk: Desk, cloud: HandCloud) -> None:
+    for trial_id in range(120):
+        cloud.reports(f"{trial_id}-0", 1)
+        desk.backend.retire(trial_id, 0)
+    desk.backend.close()
+    assert not cloud.objects

@@ -269,3 +269,21 @@ def test_a_job_in_the_listing_is_adopted_whatever_the_quota_says(cloud: HandClou
     assert later.epochs() == [1]
     later.passes(200)
     assert cloud.job("0-0r1").stop_asked == 0
+
+
+def test_many_jobs_without_reports_are_adopted_at_the_pace_of_the_service(desk: Desk, cloud: HandCloud) -> None:
+    for trial_id in range(100):
+        desk.start(trial_id)
+    desk.passes(60)
+    later = Desk(cloud, desk.folder)
+    later.open()
+    for trial_id in range(100):
+        later.start(trial_id)
+    cloud.calls.clear()
+    later.passes(10)
+    assert cloud.calls["describe"] <= 10 + 4 * 10 and cloud.calls["create"] == 0
+    later.passes(60)
+    for trial_id in range(100):
+        cloud.reports(f"{trial_id}-0", 1)
+    later.passes(5)
+    assert len(later.epochs()) == 100

@@ -129,3 +129,14 @@ def test_many_jobs_that_have_left_instances_leave_nothing_behind(desk: Desk, clo
     assert len(told) == len({cost.source for cost in told}) == 29
     desk.backend.close()
     assert cloud.released == ["29-0-tuner"]
+
+
+def test_instances_that_wait_are_let_go_although_other_jobs_go_on(desk: Desk, cloud: HandCloud) -> None:
+    """A session that is interrupted waits for no job to end, and nobody knows when the next one begins."""
+    desk.start(1)
+    desk.passes(2)
+    desk.start(0)
+    runs_and_ends(desk, "0-0")
+    desk.passes(5)
+    desk.backend.close()
+    assert cloud.released == ["0-0-tuner"]
