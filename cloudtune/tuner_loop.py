@@ -191,7 +191,9 @@ class TunerLoop:
     def _context(self) -> BackendContext:
         scheduler = self.core.scheduler
         levels = list(scheduler.rung_levels()) if isinstance(scheduler, HasRungLevels) else None
-        return BackendContext(self._paths, self._clock, levels, scheduler.resource_attr)
+        return BackendContext(
+            self._paths, self._clock, levels, scheduler.resource_attr, self.core.options.n_workers
+        )
 
     def _announce(self) -> None:
         """Records the session, and asks again for everything that the journal says should be going on."""

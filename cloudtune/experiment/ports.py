@@ -74,6 +74,8 @@ class BackendContext:
     rung_levels: Sequence[int] | None = None
     #: Name of the resource in reports, if there is one.
     resource_attr: str | None = None
+    #: Trials that run at a time.
+    n_workers: int = 1
 
 
 class TrialBackend(Protocol):

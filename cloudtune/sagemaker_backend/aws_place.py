@@ -77,6 +77,11 @@ class AwsPlace:
         session.check_bucket(self._s3_path.bucket)
         return S3ExperimentPaths(self._s3_path / tuner_name)
 
+    def make_room(self, jobs: int) -> None:
+        """The emulator lets so many jobs run at a time; of AWS's quotas, the engine takes care."""
+        if self.connection.emulator is not None:
+            self._connection = connect(force_emulator=False, jobs_at_once=jobs)
+
     def prepare(self, template: TrialTemplate, where: S3ExperimentPaths) -> Prepared:
         """Raises SpecError, AwsError."""
         session = self.connection.session

@@ -140,6 +140,10 @@ class Cloud(Protocol):
         """The experiment's place."""
         ...
 
+    def make_room(self, jobs: int) -> None:
+        """So many jobs are going to run at a time."""
+        ...
+
     def prepare(self, template: TrialTemplate, where: S3ExperimentPaths) -> Prepared:
         """Finds what the template leaves open, and brings the code to where jobs can read it."""
         ...

@@ -37,6 +37,8 @@ class Reader:
         self._reading = Activity("read reports", desk.pace.reports_s)
         self._logs = Activity("read logs", desk.pace.jobs_s)
         self._log_reports: dict[str, LogReports] = {}
+        #: Whether any job has written to S3: then all may.
+        self._jobs_may_write = False
 
     def step(self, runs: Sequence[TrialRun], now: float) -> None:
         """Reads what is due; ``runs`` are those that have jobs."""
@@ -57,7 +59,7 @@ class Reader:
         """Whether all reports of a run, whose job has ended, have been read, as far as that is possible."""
         if run.terminal_at is None or not run.is_read_to_end:
             return False
-        if not _lacks_reports(run):
+        if not self._lacks_reports(run):
             return True
         log = self._log_reports.get(run.job, LogReports(None))
         is_missed = not run.reports.is_whole
@@ -88,7 +90,7 @@ class Reader:
             if isinstance(content, AwsError):
                 failed[run.job] = content
             elif run.job not in failed:
-                has_read = True
+                has_read = self._jobs_may_write = True
                 self._deliver(run, run.reports.take(item, content))
         for run in runs:
             if run.terminal_at is None:
@@ -118,7 +120,7 @@ class Reader:
 
     def _needs_log(self, run: TrialRun, now: float) -> bool:
         if run.terminal_at is not None:
-            return run.is_read_to_end and run.has_details and _lacks_reports(run)
+            return run.is_read_to_end and run.has_details and self._lacks_reports(run)
         trains = run.status is not None and run.status.phase == "Training"
         return trains and not run.reports.exists and now - run.created_at > _SILENT_S
 
@@ -145,11 +147,15 @@ class Reader:
         self._deliver(run, reports)
         return True
 
-
-def _lacks_reports(run: TrialRun) -> bool:
-    """Whether S3 may not have all that a job that has ended has reported."""
-    if run.status is None or not run.reports.is_whole:
-        return not run.reports.is_whole
-    if not run.reports.exists:
-        return run.status.started is not None
-    return run.reports.end is None and why(run.status) in _ENDS_IN_ORDER
+    def _lacks_reports(self, run: TrialRun) -> bool:
+        """Whether S3 may not have all that a job that has ended has reported."""
+        status = run.status
+        if status is None or not run.reports.is_whole:
+            return not run.reports.is_whole
+        if run.reports.exists:
+            return run.reports.end is None and why(status) in _ENDS_IN_ORDER
+        if status.started is None:
+            return False
+        # A script begins when S3 has had a first word of its job, or has not taken it for a minute.
+        has_begun = status.ended is None or status.ended - status.started >= _SILENT_S
+        return has_begun or not self._jobs_may_write

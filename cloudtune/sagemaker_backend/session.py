@@ -28,6 +28,7 @@ def open_session(
         SpecError, AwsError: What cannot work, before anything is started.
     """
     where = cloud.where(context.paths.name)
+    cloud.make_room(context.n_workers)
     prepared = cloud.prepare(template, where)
     spec = prepared.template.spec
     place = TrialPlace(

@@ -140,6 +140,9 @@ class SimulatedCloud:
         """The experiment's place."""
         return S3ExperimentPaths.of(BUCKET, tuner_name)
 
+    def make_room(self, jobs: int) -> None:
+        """There is as much as the quotas allow."""
+
     def prepare(self, template: TrialTemplate, where: S3ExperimentPaths) -> Prepared:
         """Nothing is uploaded; an image and a role exist."""
         del where

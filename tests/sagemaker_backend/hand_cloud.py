@@ -105,6 +105,9 @@ class HandCloud:
     def where(self, tuner_name: str) -> S3ExperimentPaths:
         return S3ExperimentPaths.of("bucket", tuner_name)
 
+    def make_room(self, jobs: int) -> None:
+        self.calls["make_room"] += 1
+
     def prepare(self, template: TrialTemplate, where: S3ExperimentPaths) -> Prepared:
         return Prepared(template, S3Uri("bucket", "cloudtune/_code/0"), "us-east-1")
 

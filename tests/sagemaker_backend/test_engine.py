@@ -358,3 +358,20 @@ def test_the_highest_cost_is_that_of_the_dearest_instances_that_a_trial_may_get(
     tuned = {"st_instance_type": choice(["ml.m5.xlarge", "ml.m5.4xlarge"]), "st_instance_count": randint(1, 3)}
     assert "2 workers with 1 x ml.c5.xlarge" in str(backend.highest_cost(2, stop, {"lr": 0.1}))
     assert "2 workers with 3 x ml.m5.4xlarge" in str(backend.highest_cost(2, stop, tuned))
+
+
+def test_a_job_that_was_stopped_before_its_script_began_is_over_at_once(desk: Desk, cloud: HandCloud) -> None:
+    """Other jobs have written to S3: this one could have, too, and had nothing to say."""
+    desk.start(0)
+    desk.start(1)
+    desk.passes(1)
+    for label in ("0-0", "1-0"):
+        cloud.becomes(label, "InProgress", "Training")
+    cloud.reports("0-0", 1)
+    desk.passes(5)
+    desk.backend.stop(1, 0)
+    desk.passes(3)
+    cloud.becomes("1-0", "Stopped")
+    desk.passes(6)
+    assert [(end.trial_id, end.outcome) for end in desk.ends()] == [(1, Outcome.stopped)]
+    assert cloud.calls["log_page"] == 0
