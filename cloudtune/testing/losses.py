@@ -44,27 +44,30 @@ class Losses:
 
 
 def losses_of(story: Story, scheduler: Scheduler) -> Losses:
-    """Args:
-    story: A run that has come to the end of its experiment.
-    scheduler: Fresh, as the experiment's was.
+    """What is wrong with a run that has come to the end of its experiment.
+
+    Args:
+        story: The run.
+        scheduler: Fresh, as the experiment's was.
     """
     events, world = story.events, story.world
-    lost = _lost(events, world)
-    orphans = [str(what) for what in world.running()]
-    doubled_jobs = list(world.violations)
-    known = {*doubled_jobs}
-    others = [problem for problem in problems_of(story) if problem not in known]
-    others = [text for text in others if "is an orphan" not in text and not text.endswith("is not recorded")]
+    counted = {*world.violations}
+    others = [text for text in problems_of(story) if text not in counted and not _is_counted(text)]
     others += [text for text in story.breaches if text not in others]
-    sound = not others
     return Losses(
-        lost,
+        _lost(events, world),
         _doubled(events, world.resource_attr),
-        doubled_jobs,
-        orphans,
-        wrong_decisions(events, scheduler) if sound else [],
+        list(world.violations),
+        [str(what) for what in world.running()],
+        # A journal that is unsound cannot be followed.
+        [] if others else wrong_decisions(events, scheduler),
         others,
     )
+
+
+def _is_counted(problem: str) -> bool:
+    """Whether a problem of the story is an orphan or a lost report, which are counted here in their own way."""
+    return "is an orphan" in problem or problem.endswith("is not recorded")
 
 
 def _lost(events: Iterable[ev.Event], world: World) -> list[str]:
