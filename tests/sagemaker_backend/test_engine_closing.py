@@ -103,9 +103,9 @@ def test_a_stray_that_is_asked_for_after_all_is_kept(desk: Desk, cloud: HandClou
 
 
 def test_all_jobs_that_were_asked_to_stop_are_before_the_session_ends(desk: Desk, cloud: HandCloud) -> None:
-    begin(desk, range(300))
+    begin(desk, range(160))
     desk.passes(20)
-    for trial_id in range(300):
+    for trial_id in range(160):
         desk.backend.stop(trial_id, 0)
     desk.backend.close()
     assert all(job.stop_asked == 1 for job in cloud.held.values())

@@ -233,20 +233,20 @@ def test_a_quota_that_is_lowered_to_nothing_is_waited_out(desk: Desk, cloud: Han
 
 
 def test_many_running_jobs_are_adopted_at_once(desk: Desk, cloud: HandCloud) -> None:
-    for trial_id in range(300):
+    for trial_id in range(100):
         desk.start(trial_id)
     desk.passes(120)
-    for trial_id in range(300):
+    for trial_id in range(100):
         cloud.becomes(f"{trial_id}-0", "InProgress", "Training")
         cloud.reports(f"{trial_id}-0", 1)
     later = Desk(cloud, desk.folder)
     backend = later.open()
-    for trial_id in range(300):
+    for trial_id in range(100):
         backend.adopt(Trial(trial_id, {"lr": 0.1}, 0, cloud.clock.now()))
         later.seen.update(dict.fromkeys(desk.seen, 0))
     cloud.calls.clear()
     later.passes(3)
-    assert len(later.epochs()) == 300
+    assert len(later.epochs()) == 100
     assert cloud.calls["describe"] < 20
 
 
