@@ -335,7 +335,8 @@ def test_rules_over_http(rig: Rig) -> None:
     url = f"{rig.endpoint_url}/_emulator"
     status, _, answer = raw(f"{url}/interrupt_rules", b'{"name_prefix": "nobody", "after_s": 3, "notice": true}')
     assert status == 200
-    assert json.loads(answer) == {"name_prefix": "nobody", "after_s": 3, "times": 1, "notice": True}
+    rule = {"name_prefix": "nobody", "after_s": 3, "times": 1, "notice": True, "name_contains": ""}
+    assert json.loads(answer) == rule
     for bad in (
         b"[]",
         b'{"after": 3}',

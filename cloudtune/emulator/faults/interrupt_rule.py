@@ -15,18 +15,18 @@ class InterruptRule:
 
     Args:
         name_prefix: Empty: all.
-        name_contains: Empty: all. Names of the jobs of one experiment's trials have their ends in common.
         after_s: After ``Training`` has begun, in the service's seconds.
         times: How often each job is interrupted, each time ``after_s`` into a new attempt.
         notice: Whether the job gets SIGTERM and the grace period first. A job without notice is killed, and its
             checkpoints are not uploaded once more.
+        name_contains: Empty: all. Names of the jobs of one experiment's trials have their ends in common.
     """
 
     name_prefix: str = ""
-    name_contains: str = ""
     after_s: float = 5.0
     times: int = 1
     notice: bool = False
+    name_contains: str = ""
 
     @classmethod
     def from_json(cls, document: object) -> InterruptRule:

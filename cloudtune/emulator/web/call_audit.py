@@ -29,9 +29,7 @@ class CallAudit:
         role_of: Name of the role that has an access key; None if none has.
     """
 
-    def __init__(
-        self, application: RequestFaults, audit: AuditLog, role_of: Callable[[str], str | None]
-    ) -> None:
+    def __init__(self, application: RequestFaults, audit: AuditLog, role_of: Callable[[str], str | None]) -> None:
         self._application = application
         self._audit = audit
         self._role_of = role_of
@@ -67,9 +65,7 @@ class CallAudit:
         self._record(call, role, status, code, seconds)
         return answer
 
-    def _record(
-        self, call: Call, role: str | None, status: int | None, error: str | None, seconds: float
-    ) -> None:
+    def _record(self, call: Call, role: str | None, status: int | None, error: str | None, seconds: float) -> None:
         facts: dict[str, object] = {"service": call.service, "operation": call.operation[:_OPERATION]}
         facts |= {"status": status, "error": error, "seconds": round(seconds, 6)}
         if role is not None:
