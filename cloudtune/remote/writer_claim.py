@@ -9,6 +9,7 @@ it, and looks whether it still holds before it uploads.
 from __future__ import annotations
 
 import contextlib
+from abc import ABC, abstractmethod
 from dataclasses import replace
 
 from cloudtune.aws.objects import ObjectChanged, S3Objects
@@ -23,7 +24,7 @@ CLAIM_NAME = ".writer.json"
 RENEWAL_S = 20.0
 
 
-class WriterClaim:
+class WriterClaim(ABC):
     """The claim of one session; when it may be taken is up to the subclass.
 
     Args:
@@ -68,8 +69,9 @@ class WriterClaim:
             record.die()
             raise
 
+    @abstractmethod
     def _take(self, record: ClaimRecord, takeover: bool) -> None:
-        raise NotImplementedError
+        """As :meth:`take`."""
 
     def needs_confirmation(self) -> bool:
         """Whether so much time has passed since the last renewal that somebody else may have it."""
