@@ -102,7 +102,9 @@ def test_jobs_that_a_dead_tuner_has_left(lab: Lab, capsys: Capture) -> None:
 def test_the_tuners_job_is_stopped_before_those_of_its_trials(lab: Lab, capsys: Capture) -> None:
     """It would replace them."""
     lab.experiment("both")
-    tuner, trial = lab.start_tuner("both"), lab.start_trial("both", 0)
+    # The trial begins when the tuner has ended, and is stopped at once: perhaps before it can hear of that.
+    soon = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); time.sleep(3)"
+    tuner, trial = lab.start_tuner("both"), lab.start_trial("both", 0, script=soon)
     begin = lab.now()
     assert cli.main(["stop", "both", "--yes"]) == 0
     stopped = [
