@@ -1,12 +1,14 @@
 """Files read as they were at one moment, while others may be writing them.
 
 A file's time of change is set when a write begins, not when it ends: unchanged times do not prove that nothing was
-written in between. So what was read is compared with a second reading as well. What remains open is a writer
-that pauses in the middle; writers of ours write beside the file and rename.
+written in between. So a write under way is waited for, before and after reading, and what was read is compared
+with a second reading, since times can be coarse. What remains open is a writer that makes several calls to write
+and pauses between them; writers of ours write beside the file and rename.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -29,7 +31,9 @@ def read_snapshot(path: Path, clock: Clock) -> bytes:
     for _ in range(_TRIES):
         with _opened(path) as file:
             before = _version(file)
+            wait_for_write(file.fileno())
             data = file.read()
+            wait_for_write(file.fileno())
             file.seek(0)
             if file.read() == data and before == _version(file) and len(data) == before[0]:
                 return data
@@ -42,12 +46,26 @@ def copy_snapshot(path: Path, copy: Path, clock: Clock) -> None:
     for _ in range(_TRIES):
         with _opened(path) as file, copy.open("wb") as target:
             before = _version(file)
+            wait_for_write(file.fileno())
             shutil.copyfileobj(file, target, _CHUNK)
             target.flush()
+            wait_for_write(file.fileno())
             if _same(file, copy) and before == _version(file) and target.tell() == before[0]:
                 return
         clock.sleep(_PAUSE_S)
     raise _restless(path)
+
+
+def wait_for_write(descriptor: int) -> None:
+    """Returns when a write to the file that had begun before has ended; the position stays.
+
+    The search for a hole takes the lock that Linux' filesystems hold during a write, which reading does without
+    (ext4, tmpfs). Where there is no such search, nothing is waited for.
+    """
+    position = os.lseek(descriptor, 0, os.SEEK_CUR)
+    with contextlib.suppress(OSError, AttributeError):  # an empty file; macOS, a filesystem without holes
+        os.lseek(descriptor, 0, os.SEEK_HOLE)
+    os.lseek(descriptor, position, os.SEEK_SET)
 
 
 def size_of(path: Path) -> int:

@@ -20,7 +20,7 @@ from cloudtune.aws import objects as objects_module
 from cloudtune.aws.mirror import INDEX_FILENAME, is_safe_name
 from cloudtune.aws.objects import S3Objects, TornAnswer
 from cloudtune.aws.session import AwsSession
-from cloudtune.aws.snapshot import copy_snapshot, read_snapshot
+from cloudtune.aws.snapshot import copy_snapshot, read_snapshot, wait_for_write
 from cloudtune.clock import VirtualClock
 from cloudtune.errors import AlreadyExists, InvalidRequest, ResourceNotFound, StoreError, Unreachable
 from cloudtune.paths import S3Uri
@@ -286,9 +286,7 @@ def test_snapshot_is_never_torn(tmp_path: Path, copied: bool) -> None:
         with path.open("r+b") as file:
             while not stop.is_set():
                 value = (value + 1) % 256
-                file.seek(0)
-                file.write(bytes([value]) * size)
-                file.flush()
+                os.pwrite(file.fileno(), bytes([value]) * size, 0)
                 stop.wait(0.01)
 
     writer = threading.Thread(target=write)
@@ -306,6 +304,16 @@ def test_snapshot_is_never_torn(tmp_path: Path, copied: bool) -> None:
         stop.set()
         writer.join()
     assert read
+
+
+@pytest.mark.parametrize("content", [b"", b"content"])
+def test_waiting_for_a_write_leaves_the_position(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(content)
+    with path.open("rb", buffering=0) as file:
+        file.seek(len(content) // 2)
+        wait_for_write(file.fileno())
+        assert file.tell() == len(content) // 2
 
 
 def _snapshot(path: Path, copied: bool) -> bytes:

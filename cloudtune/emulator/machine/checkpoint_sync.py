@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from cloudtune.aws.snapshot import wait_for_write
 from cloudtune.emulator.machine.channels import Between, download, go_on, prefix_parts
 from cloudtune.emulator.machine.job_files import entries, make_folder, open_file
 from cloudtune.emulator.machine.shared_threads import SharedThreads
@@ -168,11 +169,13 @@ class CheckpointSync:
         """The content of a file, in pieces. Raises _Unstable where it is not, or not all, of that version."""
         with os.fdopen(open_file(self._folder / name), "rb") as file:
             size = 0
+            wait_for_write(file.fileno())
             while chunk := file.read(_CHUNK_BYTES):
                 if self._ended.is_set() and not at_rest:
                     raise _Unstable
                 size += len(chunk)
                 yield chunk
+            wait_for_write(file.fileno())
             if size != version[0] or _version(os.fstat(file.fileno())) != version:
                 raise _Unstable
 
