@@ -231,7 +231,7 @@ RECORD = {"token": "0123", "stdout_offset": 0, "stderr_offset": 0, "gpus": []}
 PRINTED = '[tune-metric]: {"epoch": 1}\n[tune-metric]: {"ep'
 
 
-@pytest.mark.parametrize("pid", [str(os.getpid()), "1", "999999999"])
+@pytest.mark.parametrize("pid", [str(os.getpid()), "1", "999999999"], ids=["own", "init", "none"])
 def test_a_pid_that_is_another_process_now_is_an_interruption(rig: Rig, pid: str) -> None:
     remains(rig, f"{pid}\n", PRINTED, RECORD)
     backend = rig.open(rig.script(WAITS))
