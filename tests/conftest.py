@@ -7,6 +7,13 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A loaded machine makes any example slow; and what one run finds, the next one finds, too.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True, database=None
+)
+settings.load_profile("any machine")
 
 # Once, before anything is imported: credentials of whoever runs the tests are out of reach.
 for _name in [name for name in os.environ if name.startswith("AWS_")]:

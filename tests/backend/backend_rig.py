@@ -16,7 +16,7 @@ from cloudtune.experiment.ports import AttemptEnded, AttemptKey, BackendContext,
 from cloudtune.paths import ExperimentPaths, TrialPaths
 from cloudtune.trial import Trial
 
-DEADLINE_S = 30.0
+DEADLINE_S = 100.0
 
 
 class Rig:
