@@ -110,6 +110,7 @@ _NO_CREDENTIALS: tuple[type[BaseException], ...] = (
     boto.SSOError,
     boto.ProfileNotFound,
     boto.InfiniteLoopConfigError,
+    *([boto.LoginError] if hasattr(boto, "LoginError") else []),  # of 'aws login', which older versions lack
 )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from cloudtune.errors import StoreError
 from cloudtune.experiment import events as ev
 from cloudtune.experiment.ports import AttemptKey
+from cloudtune.report_stream import level_of
 from cloudtune.trial import Outcome, Status, Trial
 
 _STATUS_AFTER = {
@@ -82,8 +83,7 @@ class ExperimentState:
 
     def level_of(self, metrics: dict[str, Any]) -> int:
         """The resource level of a report, 0 if it has none."""
-        value = metrics.get(self.resource_attr) if self.resource_attr else None
-        return int(value) if isinstance(value, (int, float)) and value == value else 0
+        return level_of(metrics, self.resource_attr)
 
     def is_repetition(self, trial_id: int, metrics: dict[str, Any]) -> bool:
         """Whether an earlier attempt has reported this level already."""

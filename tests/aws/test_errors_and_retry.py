@@ -86,6 +86,8 @@ def test_what_has_no_code_of_its_own() -> None:
     ):
         assert type(translate(error, "x")) is Unreachable
     assert type(translate(boto.NoCredentialsError(), "x")) is AccessDenied
+    if hasattr(boto, "LoginRefreshRequired"):
+        assert type(translate(boto.LoginRefreshRequired(), "x")) is AccessDenied  # a session that has expired
     assert type(translate(boto.ParamValidationError(report="r"), "x")) is InvalidRequest
 
 

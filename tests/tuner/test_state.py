@@ -25,6 +25,15 @@ def test_a_trial_that_begins_with_a_checkpoint_begins_at_its_level() -> None:
     assert not state.is_repetition(1, {"epoch": 4})
 
 
+@pytest.mark.parametrize("level", [float("inf"), float("-inf"), float("nan"), "3", None, -1])
+def test_a_level_that_is_none_is_none(level: object) -> None:
+    """Whatever a script reports: it is not the tuner that fails."""
+    state = ExperimentState("epoch")
+    state.apply(ev.TrialStarted(0.0, 0.0, 0, 0, {}))
+    assert state.level_of({"epoch": level}) == 0
+    assert not state.is_repetition(0, {"epoch": level})
+
+
 def test_the_cursor_begins_anew_with_each_attempt() -> None:
     state = ExperimentState("epoch")
     state.apply(ev.TrialStarted(0.0, 0.0, 0, 0, {}))
