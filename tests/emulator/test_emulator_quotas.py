@@ -9,7 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudtune.emulator import SageMakerEmulator
+from cloudtune.emulator.faults import Faults
+from cloudtune.emulator.faults.in_force import InForce
+from cloudtune.emulator.faults.killing import Killer
 from cloudtune.emulator.faults.kinds import CapacityError
+from cloudtune.emulator.fleet.delays import Delays
 from cloudtune.emulator.fleet.job_states import JobStatus, Phase
 from cloudtune.emulator.fleet.quotas import QuotaKind, Quotas
 from cloudtune.emulator.service_error import ServiceError
@@ -121,6 +125,20 @@ def test_limits_that_are_none_are_refused() -> None:
     quotas.set_limit("*", "spot", 7)
     quotas.set_limit("ml.m5.large", "spot", 3)
     assert [quotas.limit(name, "spot") for name in ("ml.m5.large", "ml.m5.xlarge")] == [3, 7]
+
+
+def test_what_a_scenario_limits_is_limited_no_longer_than_that() -> None:
+    clock = HandClock()
+    faults, quotas = Faults(clock), Quotas(clock)
+    in_force = InForce(faults, quotas, Delays(), Killer(faults, None), lambda: None)
+    quotas.set_limit("ml.m5.xlarge", "spot", 9)
+    for limits, expected in (
+        ({"ml.m5.large": {"spot": 3}, "ml.m5.xlarge": {"spot": 4}}, [3, 4]),
+        ({"*": {"spot": 5}}, [5, 9]),  # the first has no limit of its own any more
+        ({}, [10_000, 9]),
+    ):
+        in_force.put({"schema": 1, "quotas": limits})
+        assert [quotas.limit(name, "spot") for name in ("ml.m5.large", "ml.m5.xlarge")] == expected
 
 
 def test_without_capacity_for_one_instance_none_is_launched() -> None:

@@ -36,7 +36,7 @@ class InForce:
         self._killer = killer
         self._recheck = recheck
         self._lock = threading.Lock()
-        self._limits_before: list[tuple[str, str, int]] = []
+        self._limits_before: list[tuple[str, str, int | None]] = []
 
     def apply(self, scenario: Scenario, seed: int) -> None:
         """Replaces the scenario; its times begin now.
@@ -49,7 +49,7 @@ class InForce:
             for limit in self._limits_before:
                 self._quotas.set_limit(*limit)
             self._limits_before = [
-                (name, kind, self._quotas.limit(name, kind)) for name, kind, _ in scenario.quotas
+                (name, kind, self._quotas.own_limit(name, kind)) for name, kind, _ in scenario.quotas
             ]
             for limit in scenario.quotas:
                 self._quotas.set_limit(*limit)

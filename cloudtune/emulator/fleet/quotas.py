@@ -59,25 +59,33 @@ class Quotas:
         found = QuotaKind(kind)
         return self._limits.get((instance_type, found), self._defaults[found])
 
-    def set_limit(self, instance_type: str, kind: str, limit: int) -> None:
+    def own_limit(self, instance_type: str, kind: str) -> int | None:
+        """What :meth:`set_limit` sets; None: the type has no limit of its own."""
+        found = QuotaKind(kind)
+        return self._defaults[found] if instance_type == "*" else self._limits.get((instance_type, found))
+
+    def set_limit(self, instance_type: str, kind: str, limit: int | None) -> None:
         """From now on; what is in use stays.
 
         Args:
             instance_type: ``*``: all types that have no limit of their own.
             kind: ``on_demand``, ``spot`` or ``warm_pool``.
-            limit: Instances, 0 or more.
+            limit: Instances, 0 or more; None: the type has none of its own.
 
         Raises:
             SpecError: There is no such kind, or ``limit`` is negative.
         """
         if kind not in {str(known) for known in QuotaKind}:
             raise SpecError(f"There is no quota of kind {kind!r}.", f"Choose from: {', '.join(QuotaKind)}.")
-        if limit < 0:
+        if limit is not None and limit < 0:
             raise SpecError(f"A quota of {limit} instances is out of range.", "Give 0 or more.")
+        found = QuotaKind(kind)
         if instance_type == "*":
-            self._defaults[QuotaKind(kind)] = limit
+            self._defaults[found] = _DEFAULT_LIMITS[found] if limit is None else limit
+        elif limit is None:
+            self._limits.pop((instance_type, found), None)
         else:
-            self._limits[instance_type, QuotaKind(kind)] = limit
+            self._limits[instance_type, found] = limit
 
     def used(self, region: str, instance_type: str, kind: str) -> int:
         """Instances that count now."""
