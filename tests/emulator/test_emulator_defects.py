@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import io
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -19,6 +21,8 @@ from moto.logs.models import logs_backends
 
 from cloudtune.emulator import SageMakerEmulator
 from cloudtune.emulator.control.iam import decide
+from cloudtune.emulator.faults import Faults, Scenario
+from cloudtune.emulator.faults.request_faults import RequestFaults
 from cloudtune.emulator.fleet.delays import CALM, Delays, FamilyDelays
 from cloudtune.emulator.fleet.instances import Cluster
 from cloudtune.emulator.fleet.jobs import TrainingJob
@@ -28,6 +32,8 @@ from cloudtune.emulator.machine.processes import Container, Keeper
 from cloudtune.emulator.machine.shared_threads import SharedThreads
 from cloudtune.emulator.object_store import LogStore
 from cloudtune.emulator.settings import ACCOUNT_ID
+
+EMPTY_PAGES = {"kind": "empty_log_page"}
 
 
 class BrokenDelays(Delays):
@@ -195,3 +201,19 @@ def test_a_web_site_is_no_name_of_the_emulator() -> None:
                 "localhost.com",
             ):
                 assert status(name, path) == 403
+
+
+def test_a_request_for_logs_in_chunks_reaches_who_answers() -> None:
+    body = b'{"logStreamName": "j/algo-1-17"}'
+    seen: list[bytes] = []
+
+    def answer(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        seen.append(environ["wsgi.input"].read())
+        start_response("200 OK", [])
+        return []
+
+    layer = RequestFaults(answer, Faults(scenario=Scenario.from_json({"schema": 1, "faults": [EMPTY_PAGES]})))
+    signed = "AWS4-HMAC-SHA256 Credential=me/20260101/us-east-1/logs/aws4_request, SignedHeaders=host"
+    asked = {"HTTP_X_AMZ_TARGET": "Logs_20140328.GetLogEvents", "HTTP_AUTHORIZATION": signed}
+    list(layer({"wsgi.input": io.BytesIO(body), "wsgi.input_terminated": True, **asked}, lambda *_: None))
+    assert seen == [body]

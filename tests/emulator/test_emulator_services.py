@@ -54,6 +54,13 @@ def test_a_body_in_chunks(rig: Rig) -> None:
     assert (status, headers["x-emulator-rule"]) == (413, "operation.size")
 
 
+def test_where_there_are_chunks_a_length_says_nothing(rig: Rig) -> None:
+    head = post(LIST, "Transfer-Encoding: chunked", "Content-Length: 10")
+    assert exchange(rig.endpoint_url, head + b"2\r\n{}\r\n0\r\n\r\n")[0] == 200
+    status, headers, answer = exchange(rig.endpoint_url, head + b"no chunk\r\n")
+    assert (status, headers["content-type"]) == (400, "application/x-amz-json-1.1"), answer
+
+
 def test_no_body_no_length_and_a_wrong_length(rig: Rig) -> None:
     assert exchange(rig.endpoint_url, post(LIST))[0] == 200
     assert exchange(rig.endpoint_url, post(LIST, "Content-Length: many"))[0] == 400

@@ -99,11 +99,13 @@ def _without_new_streams(answer: Answer, newest_ms: int) -> Answer:
 
 
 def _read(environ: Environ, size: int) -> JsonObject | None:
-    """The request; None if it is no JSON object, as whoever answers will say."""
-    body = environ["wsgi.input"].read(size) if size else b""
+    """The request; None if it is no JSON object, as whoever answers will say, or comes in chunks."""
+    if not size:
+        return None
+    body = environ["wsgi.input"].read(size)
     environ["wsgi.input"] = io.BytesIO(body)
     try:
-        request = json.loads(body or b"{}")
+        request = json.loads(body)
     except (ValueError, RecursionError):
         return None
     return request if isinstance(request, dict) else None

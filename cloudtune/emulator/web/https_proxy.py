@@ -225,6 +225,7 @@ class ProxyHandler(MotoRequestHandler):
     def make_environ(self) -> dict[str, Any]:
         environ = super().make_environ()
         if "wsgi.input_terminated" in environ:
+            environ.pop("CONTENT_LENGTH", None)  # says nothing where there are chunks (RFC 9112, section 6.3)
             environ["wsgi.input"] = io.BufferedReader(ChunkedBody(self.rfile.readline, self.rfile.read))
         if self._host is not None:
             environ["wsgi.url_scheme"] = "https"
