@@ -308,12 +308,8 @@ def _find() -> tuple[EmulatorHandle, JsonObject] | None:
 def _start(options: Mapping[str, str]) -> EmulatorHandle:
     log = _folder() / "log.txt"
     ready, signal_ready = os.pipe()
-    command = [
-        sys.executable,
-        "-m",
-        "cloudtune.emulator",
-        *(f"--{name}={value}" for name, value in options.items()),
-    ]
+    command = [sys.executable, "-m", "cloudtune.emulator"]
+    command += [f"--{name}={value}" for name, value in options.items()]
     command += ["--record", str(_record_path()), "--ready_fd", str(signal_ready)]
     root = str(Path(__file__).resolve().parents[2])
     search_path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
