@@ -19,6 +19,7 @@ from emulator_rig import BUCKET, LOG_GROUP, Rig, error_of
 
 from cloudtune.emulator import SageMakerEmulator
 from cloudtune.emulator.control.iam import decide
+from cloudtune.emulator.faults import Scenario
 from cloudtune.instance_info import instance_infos
 
 
@@ -376,3 +377,26 @@ def test_pages_of_other_sites_reach_nothing(rig: Rig, origin: str, allowed: bool
         status, headers, _ = exchange(rig.endpoint_url, request)
         assert (status == 403 and headers.get("x-emulator-rule") == "operation.origin") is not allowed
     assert rig.get("pages/code.py") == (b"theirs" if allowed else b"mine")
+
+
+def test_an_empty_page_leads_on_when_its_scenario_has_gone(rig: Rig, emulator: SageMakerEmulator) -> None:
+    where = {"logGroupName": "/pages", "logStreamName": "job/algo-1"}
+    rig.logs.create_log_group(logGroupName="/pages")
+    rig.logs.create_log_stream(**where)
+    now_ms = int(time.time() * 1000)
+    lines = [f"line {number}" for number in range(9)]
+    rig.logs.put_log_events(**where, logEvents=[{"timestamp": now_ms, "message": line} for line in lines])
+    empty = Scenario.from_json({"schema": 1, "faults": [{"kind": "empty_log_page"}]})
+    seen: list[str] = []
+    token: dict[str, str] = {}
+    for scenario in (empty, "calm", empty, "calm"):
+        emulator.apply_scenario(scenario)
+        page = rig.logs.get_log_events(**where, startFromHead=True, limit=4, **token)
+        assert bool(page["events"]) is (scenario == "calm")
+        seen += [event["message"] for event in page["events"]]
+        token = {"nextToken": page["nextForwardToken"]}
+    assert seen == lines[:8]
+    emulator.apply_scenario(empty)
+    tail = rig.logs.get_log_events(**where, limit=2)
+    assert [event["message"] for event in tail["events"]] == lines[7:]
+    emulator.apply_scenario("calm")

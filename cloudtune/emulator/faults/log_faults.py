@@ -15,8 +15,12 @@ from cloudtune.emulator.service_error import JsonObject
 
 _EVENTS = ("logs:GetLogEvents", "logs:FilterLogEvents")
 _STREAMS = "logs:DescribeLogStreams"
-#: Before the token of the page that an empty one stands for.
-_AGAIN = "e/"
+#: In the token of the page that an empty one stands for, before its number: where moto reads past it, so that the
+#: token is good even if the scenario goes.
+_AGAIN = " "
+#: Of a page, after its direction ("f/", "b/"): the number of its first or last event.
+_NUMBER = 2
+_BEGINNING = "f/-1"  # of a stream: nobody gives this token
 
 
 class LogFaults:
@@ -45,12 +49,6 @@ class LogFaults:
         request = _read(environ, call.size)
         if request is None:
             return perform(self._application, environ)
-        token = str(request.get("nextToken") or "")
-        is_again = token.startswith(_AGAIN)
-        if is_again:
-            request["nextToken"] = token = token.removeprefix(_AGAIN)
-        if not token:
-            request.pop("nextToken", None)
         newest_ms = self._newest_ms(call)
         if newest_ms is not None and call.name in _EVENTS:
             asked = request.get("endTime")
@@ -60,7 +58,7 @@ class LogFaults:
         answer = perform(self._application, environ)
         if call.name == _STREAMS:
             return answer if newest_ms is None else _without_new_streams(answer, newest_ms)
-        return answer if is_again else self._emptied(call, answer, token)
+        return self._emptied(call, answer, request)
 
     def _newest_ms(self, call: Call) -> int | None:
         """Time of the newest event that can be read."""
@@ -73,17 +71,19 @@ class LogFaults:
         # Events have the time of the machine that printed them.
         return int((time.time() - clock.real(max(lags))) * 1000) if lags else None
 
-    def _emptied(self, call: Call, answer: Answer, token: str) -> Answer:
-        document = answer.document()
+    def _emptied(self, call: Call, answer: Answer, request: JsonObject) -> Answer:
         # At the end of a stream the service repeats the token; an empty page there would go on for ever.
-        if call.name != "logs:GetLogEvents" or not document.get("events"):
+        if call.name != "logs:GetLogEvents" or not answer.document().get("events"):
+            return answer
+        token = str(request.get("nextToken") or (_BEGINNING if request.get("startFromHead") else ""))
+        if token[_NUMBER:].startswith(_AGAIN) or not token:
             return answer
         for armed in self._faults.armed(EmptyLogPage):
             if armed.concerns(call.job) and armed.strikes(
                 self._faults.clock.now(), armed.spec.probability, "", call.job, token
             ):
                 self._faults.record("empty_log_page", job=call.job, rule=armed.number)
-                again = _AGAIN + token
+                again = token[:_NUMBER] + _AGAIN + token[_NUMBER:]
                 return answer.with_document({"events": [], "nextForwardToken": again, "nextBackwardToken": again})
         return answer
 
