@@ -73,7 +73,7 @@ class TunerLoop:
         paths: Where the experiment lies.
         observers: Told what happens, in this order.
         max_wait_s: Longest wait in one turn, seconds.
-        delete_checkpoint: Called for trials that will never be resumed.
+        delete_checkpoint: Called for trials whose checkpoints nobody will need.
         annotate: Called after each report for what is to be recorded with it.
         trials_elsewhere: Attempts survive the loss of this machine, and belong to whoever writes the journal. None
             is started that the journal would not know any more, nor stopped when somebody else has taken it over.
@@ -112,6 +112,8 @@ class TunerLoop:
         self._unretired: deque[tuple[int, AttemptKey]] = deque()
         #: Number of events that must be durable before each of these is started, in order.
         self._unstarted: dict[AttemptKey, int] = {}
+        #: Trials whose checkpoints this session has had deleted.
+        self._without_checkpoint: set[int] = set()
         #: Highest level acknowledged of each trial.
         self._acknowledged: dict[int, int] = {}
         self._shutdown_reason: str | None = None
@@ -268,6 +270,12 @@ class TunerLoop:
             # It may resume from what is recorded here. Should this machine be lost before S3 has it, the trial
             # finds no checkpoint that is old enough and begins anew: slow, but nothing is skipped.
             self._acknowledge(event.trial_id, state.level)
+            if event.checkpoint_trial_id in self._without_checkpoint and event.attempt == 0:
+                logger.warning(
+                    "Trial %d was to go on from the checkpoint of trial %d, which was deleted when that was over: "
+                    "it begins anew. delete_checkpoints=False keeps them.",
+                    *(event.trial_id, event.checkpoint_trial_id),
+                )
             self._start(event.trial_id)
         elif isinstance(event, ev.StopRequested):
             self._stop(AttemptKey(event.trial_id, event.attempt))
@@ -278,11 +286,17 @@ class TunerLoop:
         elif isinstance(event, ev.TrialEnded):
             self._unretired.append((number, AttemptKey(event.trial_id, event.attempt)))
             is_final = self.core.state.trials[event.trial_id].status.is_final
-            if is_final and self._delete_checkpoint is not None:
+            if is_final and self._delete_checkpoint is not None and not self._has_clones():
+                self._without_checkpoint.add(event.trial_id)
                 self._delete_checkpoint(event.trial_id)
         elif isinstance(event, ev.ExperimentEnded) and self._delete_checkpoint is not None:
             for trial_id in self.core.state.trials:
                 self._delete_checkpoint(trial_id)
+
+    def _has_clones(self) -> bool:
+        """Whether trials go on from others' checkpoints: then one that is over may be wanted again, or by a trial
+        that still waits for an instance, and all are kept until the experiment ends."""
+        return any(state.trial.checkpoint_trial_id is not None for state in self.core.state.trials.values())
 
     def _start(self, trial_id: int) -> None:
         """Starts its attempt, now or when all that is known by now is durable."""

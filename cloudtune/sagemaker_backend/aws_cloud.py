@@ -139,9 +139,9 @@ class AwsTrialFiles:
     def delete_reports(self, labels: Sequence[str]) -> None:
         self._delete_folders(self._where.reports, labels)
 
-    def copy_checkpoint(self, source_trial_id: int, target_trial_id: int) -> None:
+    def copy_checkpoint(self, source_trial_id: int, target_trial_id: int) -> int | None:
         checkpoints = self._where.checkpoints
-        copy_newest(self._objects, checkpoints / str(source_trial_id), checkpoints / str(target_trial_id))
+        return copy_newest(self._objects, checkpoints / str(source_trial_id), checkpoints / str(target_trial_id))
 
     def delete_checkpoints(self, trial_ids: Sequence[int]) -> None:
         self._delete_folders(self._where.checkpoints, [str(trial_id) for trial_id in trial_ids])

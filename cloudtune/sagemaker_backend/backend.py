@@ -38,7 +38,8 @@ class SageMakerBackend:
             instance type and number may be tuned, by ``st_instance_type`` and ``st_instance_count`` in the space.
         metrics_names: Metrics that the console plots for each job.
         s3_path: Where experiments are kept, ``s3://bucket/prefix``; default: where ``load_experiment`` looks.
-        delete_checkpoints: Checkpoints of trials that will not be resumed are deleted.
+        delete_checkpoints: Checkpoints of trials that will not be resumed are deleted: when they are over, or, if
+            trials go on from checkpoints of others, when the experiment is.
         pass_args_as_json: The configuration is passed as a file: ``--st_config_json_filename``.
         entry_point: A Python script, an executable, or a command such as ``("torchrun", "train.py")``; default:
             the template's.

@@ -21,8 +21,9 @@ _MANIFEST_NAME = re.compile(rf"(\d{{8,}})/{re.escape(MANIFEST)}")
 _TRIES = 4
 
 
-def copy_newest(objects: S3Objects, source: S3Uri, target: S3Uri) -> None:
+def copy_newest(objects: S3Objects, source: S3Uri, target: S3Uri) -> int | None:
     """The newest complete checkpoint below ``source`` becomes all there is below ``target``; nothing, without one.
+    Returns its level, as far as there is one.
 
     Of what :mod:`cloudtune.checkpointing.directory` has written, it is the newest level whose files are all there.
     Of a script that keeps checkpoints in its own way, all objects are copied as they are.
@@ -32,14 +33,13 @@ def copy_newest(objects: S3Objects, source: S3Uri, target: S3Uri) -> None:
     """
     for _ in range(_TRIES - 1):
         try:
-            _copy_once(objects, source, target)
-            return
+            return _copy_once(objects, source, target)
         except (ObjectChanged, ResourceNotFound) as error:
             _log.info("the checkpoint in %s has changed while it was copied; copying it again (%s)", source, error)
-    _copy_once(objects, source, target)
+    return _copy_once(objects, source, target)
 
 
-def _copy_once(objects: S3Objects, source: S3Uri, target: S3Uri) -> None:
+def _copy_once(objects: S3Objects, source: S3Uri, target: S3Uri) -> int | None:
     found = {item.uri.key.removeprefix(source.prefix): item for item in objects.list(source)}
     wanted = _complete(objects, found)
     # What vouches for the others comes last: a copy that breaks off is none.
@@ -47,6 +47,8 @@ def _copy_once(objects: S3Objects, source: S3Uri, target: S3Uri) -> None:
         objects.copy(wanted[name], target / name)
     kept = {(target / name).key for name in wanted}
     objects.delete(item.uri for item in objects.list(target) if item.uri.key not in kept)
+    manifests = filter(None, map(_MANIFEST_NAME.fullmatch, wanted))
+    return next((int(manifest[1]) for manifest in manifests), None)
 
 
 def _complete(objects: S3Objects, found: Mapping[str, S3Object]) -> dict[str, S3Object]:

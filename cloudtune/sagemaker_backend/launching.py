@@ -185,13 +185,11 @@ class Launcher:
             if hopeless and self._denials.created == 0 and not any(desk.in_phase(Phase.created)):
                 raise Hopeless(QuotaExceeded(hopeless, "The same command continues the experiment."))
             return self._wait(now, wanted_type, grant.until, grant.reason)
-        spec = self._spec(run, grant.instance_type)
-        if spec is None:
-            return True
         if not desk.create_budget.try_take():
             return self._come_again(desk.create_budget.ready_at())
         self._copy_checkpoint(run)
-        return self._send(run, spec, now)
+        spec = self._spec(run, grant.instance_type)
+        return spec is None or self._send(run, spec, now)
 
     def _spec(self, run: TrialRun, instance_type: str | None) -> TrainingJobSpec | None:
         """None if there can be none: the run has ended."""
@@ -259,12 +257,14 @@ class Launcher:
         return self._come_again(now)
 
     def _copy_checkpoint(self, run: TrialRun) -> None:
-        """Puts the checkpoint that a new trial begins with in its place."""
+        """Puts the checkpoint that a new trial begins with in its place. Its source may have trained on since the
+        trial was planned: it goes on from there, and is told so."""
         trial = run.trial
         if trial.checkpoint_trial_id is None or trial.num_reports > 0 or run.copied:
             return
         if self._describe(run) is None:  # else it has begun: the copy is its own by now
-            self._desk.files.copy_checkpoint(trial.checkpoint_trial_id, trial.trial_id)
+            level = self._desk.files.copy_checkpoint(trial.checkpoint_trial_id, trial.trial_id)
+            run.seen_level = max(run.seen_level, level or 0)
         run.copied = True
 
     def _wait(self, now: float, wanted_type: str, until: float, reason: str) -> bool:

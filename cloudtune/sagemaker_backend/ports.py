@@ -108,8 +108,9 @@ class TrialFiles(Protocol):
         """Removes the reports of these jobs; nothing there is no error."""
         ...
 
-    def copy_checkpoint(self, source_trial_id: int, target_trial_id: int) -> None:
-        """The newest complete checkpoint of the source (none is no error) becomes the target's only one."""
+    def copy_checkpoint(self, source_trial_id: int, target_trial_id: int) -> int | None:
+        """The newest complete checkpoint of the source (none is no error) becomes the target's only one. Returns
+        its level; None if there is none, or it has none."""
         ...
 
     def delete_checkpoints(self, trial_ids: Sequence[int]) -> None:

@@ -26,7 +26,8 @@ class TrialRun:
     Args:
         trial: As it was started, or adopted.
         tuner_name: Of whom.
-        seen_level: Highest resource level recorded of the trial when the attempt began.
+        seen_level: Highest resource level recorded of the trial when the attempt began, or that of the checkpoint
+            of another one with which it begins.
         may_create: Whether a job may be created; False for one that has reported: it is found or gone.
     """
 

@@ -82,16 +82,18 @@ class FileDesk:
 
         self._perform("DeleteObjects", self._where.reports.key, "delete reports", effect)
 
-    def copy_checkpoint(self, source_trial_id: int, target_trial_id: int) -> None:
+    def copy_checkpoint(self, source_trial_id: int, target_trial_id: int) -> int | None:
         """See :meth:`TrialFiles.copy_checkpoint`."""
         source, target = self._folder(source_trial_id), self._folder(target_trial_id)
 
-        def effect() -> None:
+        def effect() -> int | None:
             self._witness.checkpoints_go(target)
             self._machines.sync_checkpoints(source)
-            self._bucket.checkpoints[target] = set(sorted(self._bucket.levels(source))[-1:])
+            newest = max(self._bucket.levels(source), default=None)
+            self._bucket.checkpoints[target] = set() if newest is None else {newest}
+            return newest
 
-        self._perform("CopyObject", target, f"copy a checkpoint to {target}", effect)
+        return self._perform("CopyObject", target, f"copy a checkpoint to {target}", effect)
 
     def delete_checkpoints(self, trial_ids: Sequence[int]) -> None:
         """See :meth:`TrialFiles.delete_checkpoints`."""

@@ -199,10 +199,11 @@ class HandCloud:
         self._call("delete_reports")
         self.objects = {key: content for key, content in self.objects.items() if key[0] not in labels}
 
-    def copy_checkpoint(self, source_trial_id: int, target_trial_id: int) -> None:
+    def copy_checkpoint(self, source_trial_id: int, target_trial_id: int) -> int | None:
         self._call("copy_checkpoint")
         if source_trial_id in self.checkpoints:
             self.checkpoints[target_trial_id] = self.checkpoints[source_trial_id]
+        return None
 
     def delete_checkpoints(self, trial_ids: Sequence[int]) -> None:
         self._call("delete_checkpoints")

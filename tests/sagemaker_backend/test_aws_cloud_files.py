@@ -146,7 +146,7 @@ def test_the_newest_checkpoint_becomes_the_targets_only_one(
         checkpoints.write(0, level, model=b"level %d" % level, sub_optimizer=b"x" * level)
     checkpoints.write(1, 27, model=b"what is there already")
     checkpoints.write(10, 1, model=b"of a trial whose number begins alike")
-    files.copy_checkpoint(0, 1)
+    assert files.copy_checkpoint(0, 1) == 9
     (found,) = checkpoints.fetch(1)
     assert found.level == 9
     assert (found.path / "model").read_bytes() == b"level 9"
@@ -187,7 +187,7 @@ def test_levels_are_compared_as_numbers(files: AwsTrialFiles, checkpoints: Check
 def test_nothing_is_copied_from_nothing(
     files: AwsTrialFiles, objects: S3Objects, checkpoints: Checkpoints
 ) -> None:
-    files.copy_checkpoint(0, 1)
+    assert files.copy_checkpoint(0, 1) is None
     assert names(objects, checkpoints.of(1)) == []
 
 
@@ -197,7 +197,7 @@ def test_checkpoints_of_another_kind_are_copied_as_they_are(
     for name in ("model.pt", "epoch-3/weights", "manifest.json"):
         objects.put(checkpoints.of(0) / name, name.encode())
     objects.put(checkpoints.of(1) / "old", b"")
-    files.copy_checkpoint(0, 1)
+    assert files.copy_checkpoint(0, 1) is None
     assert names(objects, checkpoints.of(1)) == ["epoch-3/weights", "manifest.json", "model.pt"]
     assert objects.get(checkpoints.of(1) / "epoch-3/weights") == b"epoch-3/weights"
 
