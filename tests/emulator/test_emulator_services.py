@@ -379,6 +379,18 @@ def test_pages_of_other_sites_reach_nothing(rig: Rig, origin: str, allowed: bool
     assert rig.get("pages/code.py") == (b"theirs" if allowed else b"mine")
 
 
+@pytest.mark.parametrize("token", ["-1", "\u00b2", "0" * 5_000, "999999999"])
+def test_pages_of_prices_that_are_none(rig: Rig, token: str) -> None:
+    asked = {"ServiceCode": "AmazonSageMaker", "NextToken": token}
+    assert error_of(rig.client("pricing").get_products, **asked)[0] == "InvalidNextTokenException"
+
+
+@pytest.mark.parametrize("policy", ["{", "[" * 100_000, '{"Statement":' * 9_000])
+def test_policies_that_are_no_documents(rig: Rig, policy: str) -> None:
+    asked = {"PolicySourceArn": rig.role_arn, "ActionNames": ["s3:GetObject"], "PolicyInputList": [policy]}
+    assert error_of(rig.client("iam").simulate_principal_policy, **asked)[0] == "InvalidInput"
+
+
 def test_an_empty_page_leads_on_when_its_scenario_has_gone(rig: Rig, emulator: SageMakerEmulator) -> None:
     where = {"logGroupName": "/pages", "logStreamName": "job/algo-1"}
     rig.logs.create_log_group(logGroupName="/pages")

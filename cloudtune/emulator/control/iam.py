@@ -190,7 +190,7 @@ def _statements(document: str | JsonObject) -> list[JsonObject]:
     if isinstance(document, str):
         try:
             document = json.loads(unquote(document) if document.startswith("%7B") else document)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise ServiceError("InvalidInput", "The policy is no valid JSON.") from None
     found = document.get("Statement", []) if isinstance(document, dict) else []
     return [item for item in (found if isinstance(found, list) else [found]) if isinstance(item, dict)]

@@ -116,7 +116,7 @@ def _product_field(name: str) -> str:
 
 def _page(items: list[str], request: JsonObject) -> tuple[list[str], JsonObject]:
     token = request.get("NextToken", "0")
-    if not token.isdigit() or int(token[:9]) > len(items):
+    if not (token.isascii() and token.isdigit() and len(token) < 10) or int(token) > len(items):
         raise ServiceError("InvalidNextTokenException", "The pagination token is invalid.")
     start, size = int(token), request.get("MaxResults", _PAGE)
     more = {"NextToken": str(start + size)} if start + size < len(items) else {}
