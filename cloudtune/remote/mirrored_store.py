@@ -40,6 +40,8 @@ _RETRY_S = 1.0
 _CONFIRM_TRIES = 10
 _CONFIRM_S = 5.0
 _CONFIRM_AGAIN_S = 60.0
+#: How often S3 is asked whether it still has what it has confirmed, seconds.
+CHECK_S = 60.0
 #: A lasting failure is told this often, seconds.
 _REMIND_S = 600.0
 #: How long the end of a session waits for S3, seconds: what SIGTERM leaves of two minutes, or, where an experiment
@@ -101,6 +103,7 @@ class MirroredStore:
         #: What S3 has of each file: (size, mtime in ns).
         self._uploaded: dict[Path, tuple[int, int]] = {}
         self._durable = 0
+        self._check_at = 0.0
         self._remind_at: float | None = None
         self._flushed = True
         self._conflict: Conflict | None = None
@@ -135,6 +138,7 @@ class MirroredStore:
         self._closing.clear()
         self._abandoned = False
         self._flushed, self._patience_s = False, _FLUSH_S
+        self._check_at = self._clock.now() + CHECK_S
         self._thread = threading.Thread(target=self._upload_until_closed, name="cloudtune-mirror", daemon=True)
         self._thread.start()
         self._side.start()
@@ -217,7 +221,7 @@ class MirroredStore:
         """What S3 has and this machine, which has nothing else, lacks."""
         write_atomic(self._restoring, "")
         fetched = self._patiently(self._download)
-        self._restoring.unlink()
+        self._restoring.unlink(missing_ok=True)  # another process of this machine may have fetched it, too
         # Of the journal, also what an earlier attempt had fetched before it was cut short.
         for path in (*fetched, *self._paths.journal.glob("*.jsonl")):
             self._uploaded[path] = _version(path)
@@ -235,9 +239,12 @@ class MirroredStore:
 
     def _fetch_rest(self) -> bool:
         """Fetches what other sessions have written since this machine had it all; whether there was any."""
-        found = self._patiently(lambda: compare(self._store.segments(), self._objects, self._state / "journal"))
-        for path in found.same:
-            self._uploaded[path] = _version(path)
+        segments = self._store.segments()
+        found = self._patiently(lambda: compare(segments, self._objects, self._state / "journal"))
+        for path in (segment.path for segment in segments):
+            self._uploaded.pop(path, None)  # what an earlier session knew of S3 need not be true any more
+            if path in found.same:
+                self._uploaded[path] = _version(path)
         return found.is_behind and bool(self._fetch())
 
     def _confirm_claim(self) -> None:
@@ -308,6 +315,11 @@ class MirroredStore:
                 self._claim.renew_if_due()
             self._upload_metadata()
             self._upload_journal()
+            if self._closing.is_set() or self._clock.now() >= self._check_at:
+                self._look()
+                self._upload_metadata()
+                self._upload_journal()
+                self._check_at = self._clock.now() + CHECK_S
         except Conflict as error:
             logger.error("%s", error)
             self._side.abandon()
@@ -328,6 +340,18 @@ class MirroredStore:
             logger.info("S3 has the state again.")
         self._remind_at = None
         return True
+
+    def _look(self) -> None:
+        """Forgets what S3 has no longer. Somebody may have removed it; and the last upload of a session that was
+        given up for dead, sent before it knew of this one, may arrive after it has been read, and replace it."""
+        if self._claim.is_taken:
+            self._claim.check()
+        sizes = {item.uri: item.size for item in self._objects.list(self._state)}
+        for path, (size, _) in list(self._uploaded.items()):
+            uri = self._state / path.relative_to(self._paths.dir).as_posix()
+            if sizes.get(uri) != size:  # whole lines are added, and never changed: other content has another size
+                logger.warning("%s is not what was uploaded any more; it is uploaded again.", uri)
+                del self._uploaded[path]
 
     def _check_claim(self) -> None:
         if self._claim.is_taken:

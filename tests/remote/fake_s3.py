@@ -53,12 +53,15 @@ class Line:
         self._bucket = bucket
         self._passable = threading.Event()
         self._passable.set()
+        self._held = ""
         self._is_cut = False
         #: Called with the number of each call, from 0, before it has any effect.
         self.before: Callable[[int], object] = lambda number: None
         #: The answer to the next write is lost; with ``cuts``, so are all further calls.
         self.loses_answer = self.cuts = False
         self.num_calls = 0
+        #: Calls that have been held.
+        self.num_held = 0
 
     @property
     def objects(self) -> S3Objects:
@@ -67,8 +70,9 @@ class Line:
     def client(self, _service: str) -> Line:
         return self
 
-    def hold(self) -> None:
-        """Calls take until :meth:`open`, as on a machine that sleeps."""
+    def hold(self, only: str = "") -> None:
+        """Calls take until :meth:`open`, as on a machine that sleeps: those whose key has ``only`` in it."""
+        self._held = only
         self._passable.clear()
 
     def cut(self) -> None:
@@ -82,7 +86,7 @@ class Line:
     # -- the client
 
     def put_object(self, **request: Any) -> dict[str, Any]:
-        self._come("PutObject")
+        self._come("PutObject", request["Key"])
         key, body = request["Key"], request["Body"]
         with self._bucket.lock:
             known = self._bucket.contents.get(key)
@@ -98,11 +102,11 @@ class Line:
         return {"ETag": _etag(body)}
 
     def head_object(self, **request: Any) -> dict[str, Any]:
-        self._come("HeadObject")
+        self._come("HeadObject", request["Key"])
         return self._describe(request["Key"], "HeadObject")
 
     def get_object(self, **request: Any) -> dict[str, Any]:
-        self._come("GetObject")
+        self._come("GetObject", request["Key"])
         answer = self._describe(request["Key"], "GetObject")
         return {**answer, "Body": _Body(self._bucket.contents[request["Key"]][0])}
 
@@ -110,7 +114,7 @@ class Line:
         return self
 
     def paginate(self, **request: Any) -> Iterator[dict[str, Any]]:
-        self._come("ListObjectsV2")
+        self._come("ListObjectsV2", request["Prefix"])
         with self._bucket.lock:
             found = sorted(key for key in self._bucket.contents if key.startswith(request["Prefix"]))
         items = [{"Key": key, **self._describe(key, "ListObjectsV2")} for key in found]
@@ -129,11 +133,13 @@ class Line:
             "ResponseMetadata": {"HTTPHeaders": {"date": date}},
         }
 
-    def _come(self, operation: str) -> None:
+    def _come(self, operation: str, key: str) -> None:
         number, self.num_calls = self.num_calls, self.num_calls + 1
         self.before(number)
-        if not self._passable.wait(60):
-            raise AssertionError(f"{operation} was never let through")
+        if self._held in key and not self._passable.is_set():
+            self.num_held += 1
+            if not self._passable.wait(60):
+                raise AssertionError(f"{operation} of {key} was never let through")
         if self._is_cut:
             raise EndpointConnectionError(endpoint_url="fake")
 
