@@ -294,7 +294,7 @@ def _is_of_this_attempt(found: JobStatus, run: TrialRun, spec: TrainingJobSpec |
         return True
     begun = run.trial.creation_time
     is_known = found.environment.get(trial_layout.ENV_TRIAL_BEGUN) == repr(begun)
-    if not is_known and found.created is not None and found.created < begun - _CLOCK_SKEW_S:
+    if not is_known and _is_earlier(found, begun):
         return False
     wanted = decode_hyperparameters(encode_hyperparameters(spec.hyperparameters))
     theirs = decode_hyperparameters(found.hyperparameters)
@@ -302,3 +302,9 @@ def _is_of_this_attempt(found: JobStatus, run: TrialRun, spec: TrainingJobSpec |
         wanted.pop(constants.ST_INSTANCE_TYPE, None)
         theirs.pop(constants.ST_INSTANCE_TYPE, None)
     return theirs == wanted
+
+
+def _is_earlier(found: JobStatus, begun: float) -> bool:
+    """Whether a job was there before the trial; clocks may differ, but none that was over by then is of its making."""
+    is_old = found.created is not None and found.created < begun - _CLOCK_SKEW_S
+    return is_old or (found.ended is not None and found.ended < begun)

@@ -159,6 +159,22 @@ def test_a_job_of_an_earlier_experiment_of_that_name_is_passed_over(desk: Desk, 
     assert "0-0r1-tuner" in cloud.held
 
 
+def test_a_job_that_was_over_before_the_trial_began_is_passed_over(desk: Desk, cloud: HandCloud) -> None:
+    """The experiment was removed and begun anew, perhaps with a script that was mended."""
+    desk.start(0)
+    desk.passes(1)
+    cloud.reports("0-0", 1)
+    cloud.ends("0-0", 1)
+    cloud.becomes("0-0", "Completed")
+    desk.passes(30)
+    assert desk.ends()
+    later = Desk(cloud, desk.folder)
+    later.open()
+    later.start(0)
+    later.passes(30)
+    assert "0-0r1-tuner" in cloud.held and not later.ends() and not later.epochs()
+
+
 def test_no_instance_of_the_type_leads_to_the_next_type(cloud: HandCloud, tmp_path: Path) -> None:
     desk = Desk(cloud, tmp_path)
     desk.open(fallback_instance_types=["ml.c5.xlarge"])
