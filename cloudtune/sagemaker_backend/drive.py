@@ -184,8 +184,8 @@ def _settle(engine: Engine, clock: Clock) -> None:
             stuck_at = clock.now() + _STUCK_S
     if left:
         logger.warning(
-            "%d requests to stop jobs or to delete checkpoints have not reached AWS; the same command, or "
-            "'cloudtune stop', sends them again.",
+            "%d requests to stop jobs, delete checkpoints or let instances go have not reached AWS; the same "
+            "command, or 'cloudtune stop', sends them again. Instances that are kept warm go by themselves.",
             left,
         )
     engine.finish()

@@ -83,7 +83,9 @@ class Engine:
         self._launcher.step(now, may_create=False)
         self._stopper.step(now)
         self._cleaner.step(now)
-        return len(self._commands) + self._launcher.num_to_stop + self._stopper.num_left + self._cleaner.num_left
+        kept_warm = self._warm_pools.release(now)
+        asked = len(self._commands) + self._launcher.num_to_stop + self._stopper.num_left + self._cleaner.num_left
+        return asked + kept_warm
 
     def _obey(self) -> None:
         while self._commands:
@@ -101,7 +103,6 @@ class Engine:
     def finish(self) -> None:
         """Before the session ends."""
         self._cleaner.finish()
-        self._warm_pools.release(self._desk.clock.now())
 
     def _end_runs(self, now: float) -> None:
         for run in list(self._desk.in_phase(Phase.created)):

@@ -28,6 +28,7 @@ class _Pool:
     status: JobStatus
     until: float
     looking: Patience = field(default_factory=Patience)
+    releasing: Patience = field(default_factory=Patience)
 
 
 class WarmPools:
@@ -83,11 +84,14 @@ class WarmPools:
                 if self._desk.admission.is_warm(job):
                     self._tell(job, pool.status, now)
 
-    def release(self, now: float) -> None:
-        """Nobody will use them: those that wait are ended. What the last seconds cost is told by no one: the tuner
-        has ended by then."""
-        patience = {job: Patience() for job, pool in self._pools.items() if pool.until > now}
-        self._releasing.attempt(now, lambda: each_in_turn(patience, patience.__getitem__, now, self._release))
+    def release(self, now: float) -> int:
+        """Nobody will use them: those that wait are ended. Returns how many could not be asked yet. What the last
+        seconds cost is told by no one: the tuner has ended by then."""
+        waiting = [job for job, pool in self._pools.items() if pool.until > now]
+        if waiting and self._releasing.is_due(now):
+            patience = {job: self._pools[job].releasing for job in waiting}
+            self._releasing.attempt(now, lambda: each_in_turn(waiting, patience.__getitem__, now, self._release))
+        return sum(1 for job in waiting if job in self._pools)
 
     # -- inside
 
@@ -100,14 +104,19 @@ class WarmPools:
         if not self._desk.describe_budget.try_take():
             return False
         pool = self._pools[job]
+        is_new = not pool.status.instance_type  # else it was known here, and somebody may have taken it
         try:
-            pool.status = self._desk.jobs.describe(job)
+            status = self._desk.jobs.describe(job)
         except ResourceNotFound:
             del self._pools[job]
             return True
-        if pool.status.warm_pool_status == _WAITS and now < pool.until + _GIVE_UP_S:
-            if pool.until > now and pool.looking.failures == 0:
-                kind, count = pool.status.instance_type, pool.status.instance_count or 1
+        if not status.state.is_final and now < pool.until + _GIVE_UP_S:  # older than what we know
+            pool.looking.failed(now)
+            return False
+        pool.status = status
+        if status.warm_pool_status == _WAITS and now < pool.until + _GIVE_UP_S:
+            if is_new and pool.until > now:
+                kind, count = status.instance_type, status.instance_count or 1
                 self._desk.admission.kept_warm(job, kind, count, pool.until)
             pool.looking.failed(now)
             return False
@@ -122,6 +131,8 @@ class WarmPools:
             self._desk.outbox.cost(bill.fact(warm_pool_of(job)))
 
     def _release(self, job: str) -> bool:
+        if not self._desk.stop_budget.try_take():
+            return False
         self._desk.jobs.release_warm_pool(job)
         del self._pools[job]
         return True

@@ -10,7 +10,7 @@ import pytest
 from hand_cloud import HandCloud
 from hand_desk import TYPE, Desk
 
-from cloudtune.errors import ServiceFailed
+from cloudtune.errors import ServiceFailed, Throttled
 from cloudtune.experiment.ports import CostSeen, Fact
 from cloudtune.instance_info import price_per_hour
 from cloudtune.sagemaker_backend.ports import Usage
@@ -114,6 +114,48 @@ def test_one_pool_that_cannot_be_released_holds_no_other(desk: Desk, cloud: Hand
     cloud.broken["release_warm_pool", "1-0-tuner"] = ServiceFailed("500")
     desk.backend.close()
     assert cloud.released == ["0-0-tuner", "2-0-tuner"]
+
+
+def test_pools_are_let_go_although_the_service_is_slow_to_listen(desk: Desk, cloud: HandCloud) -> None:
+    """Each that is forgotten is paid for until its time is over."""
+    for trial_id in range(6):
+        desk.start(trial_id)
+    for trial_id in range(6):
+        runs_and_ends(desk, f"{trial_id}-0")
+    desk.passes(5)
+    cloud.errors["release_warm_pool"] = [Throttled("Rate exceeded") for _ in range(5)]
+    desk.backend.close()
+    assert sorted(cloud.released) == [f"{trial_id}-0-tuner" for trial_id in range(6)]
+
+
+def test_a_pool_that_is_taken_counts_no_more_whatever_describe_says(cloud: HandCloud, tmp_path: Path) -> None:
+    cloud.limits[TYPE, Usage.on_demand] = 3
+    desk = Desk(cloud, tmp_path)
+    desk.open(keep_alive_s=600)
+    desk.start(0)
+    runs_and_ends(desk, "0-0")
+    desk.passes(5)
+    cloud.stale["0-0-tuner"] = cloud.job("0-0").status  # it goes on saying that it is available
+    desk.start(1)  # on the instance that is kept
+    desk.passes(5)
+    desk.start(2, config={"lr": 0.1, "st_instance_count": 2})
+    desk.passes(5)
+    assert "2-0-tuner" in cloud.held
+
+
+def test_what_describe_says_of_earlier_times_ends_no_pool(desk: Desk, cloud: HandCloud) -> None:
+    desk.start(0)
+    desk.passes(2)
+    running = replace(cloud.job("0-0").status, warm_pool_status="InUse")
+    runs_and_ends(desk, "0-0")
+    cloud.stale["0-0-tuner"] = running
+    later = Desk(cloud, desk.folder)
+    later.open(keep_alive_s=600)
+    later.passes(5)
+    cloud.stale.clear()
+    later.passes(60)
+    later.backend.close()
+    assert cloud.released == ["0-0-tuner"]
 
 
 def test_many_jobs_that_have_left_instances_leave_nothing_behind(desk: Desk, cloud: HandCloud) -> None:
