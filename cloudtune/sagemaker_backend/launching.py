@@ -305,6 +305,6 @@ def _is_of_this_attempt(found: JobStatus, run: TrialRun, spec: TrainingJobSpec |
 
 
 def _is_earlier(found: JobStatus, begun: float) -> bool:
-    """Whether a job was there before the trial; clocks may differ, but none that was over by then is of its making."""
+    """Whether a job was there before the trial: created long ago (clocks may differ), or over by then."""
     is_old = found.created is not None and found.created < begun - _CLOCK_SKEW_S
     return is_old or (found.ended is not None and found.ended < begun)
