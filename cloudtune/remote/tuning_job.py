@@ -17,8 +17,10 @@ from cloudtune.job_spec import TrainingJobSpec
 from cloudtune.paths import S3ExperimentPaths, S3Uri
 from cloudtune.remote import job_layout as layout
 
+#: Older ones, which many images have, know no conditional writes to S3 (IfMatch), by which claims are renewed.
+BOTO3 = "boto3>=1.35.69"
 #: Requirements of the tuner itself; those of training scripts are added to them.
-CORE_REQUIREMENTS = ("numpy>=1.26", "scipy>=1.11", "pandas>=2.1", "boto3>=1.34", "dill>=0.3.8", "rich>=13.7")
+CORE_REQUIREMENTS = ("numpy>=1.26", "scipy>=1.11", "pandas>=2.1", BOTO3, "dill>=0.3.8", "rich>=13.7")
 #: Seconds that a job may take besides tuning: starting trials, installing, uploading.
 OVERHEAD_S = 900
 

@@ -8,11 +8,8 @@ from cloudtune.aws.code_archive import CodeArchive, build_archive, import_name
 from cloudtune.aws.requirements import RequirementsText, merge_requirements
 from cloudtune.remote import job_layout as layout
 from cloudtune.remote import trial_layout
-from cloudtune.remote.tuning_job import package_folder
+from cloudtune.remote.tuning_job import BOTO3, package_folder
 from cloudtune.sagemaker_backend.template import TrialTemplate
-
-#: What the supervisor of a trial needs besides the standard library.
-SUPERVISOR_REQUIREMENTS = "boto3>=1.34"
 
 
 def build_trial_archive(template: TrialTemplate) -> CodeArchive:
@@ -21,7 +18,7 @@ def build_trial_archive(template: TrialTemplate) -> CodeArchive:
     Raises:
         SpecError: Something is missing, too large, or contradicts itself.
     """
-    own = RequirementsText("cloudtune", SUPERVISOR_REQUIREMENTS)
+    own = RequirementsText("cloudtune", BOTO3)  # all that the supervisor needs
     return build_archive(
         [
             (package_folder(), "cloudtune"),

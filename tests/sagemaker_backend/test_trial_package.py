@@ -58,13 +58,13 @@ def test_code_dependencies_and_requirements(template: TrialTemplate) -> None:
         "script/train.py",
         "script/utils.py",
     ]
-    assert files["requirements.txt"].splitlines() == ["boto3>=1.30,>=1.34", "einops", "pyyaml", "tqdm>=4"]
+    assert files["requirements.txt"].splitlines() == ["boto3>=1.30,>=1.35.69", "einops", "pyyaml", "tqdm>=4"]
 
 
 def test_requirements_that_are_named_are_the_only_ones(template: TrialTemplate) -> None:
     for pattern, lines in (
-        ("requirements-more.txt", ["boto3>=1.34", "einops"]),
-        (None, ["boto3>=1.34"]),
+        ("requirements-more.txt", ["boto3>=1.35.69", "einops"]),
+        (None, ["boto3>=1.35.69"]),
     ):
         assert content(replace(template, requirements=pattern))["requirements.txt"].splitlines() == lines
 

@@ -155,7 +155,7 @@ def test_requirements_are_those_that_are_named(trainer: Make, configs: Any, code
         source_code=configs.SourceCode(source_dir=str(code), entry_script="train.py", requirements="needs.txt")
     )
     files = dict(build_trial_archive(as_template(given)).listing)
-    assert files["requirements.txt"] == len("boto3>=1.34\ntqdm\n")
+    assert files["requirements.txt"] == len("boto3>=1.35.69\ntqdm\n")
     assert as_template(trainer()).requirements is None
 
 
