@@ -40,7 +40,7 @@ def environ() -> dict[str, str]:
 @pytest.fixture
 def session(moto_url: str, environ: dict[str, str]) -> AwsSession:
     request = urllib.request.Request(f"{moto_url}/moto-api/reset", method="POST")
-    urllib.request.urlopen(request, timeout=10).close()
+    urllib.request.urlopen(request, timeout=60).close()
     return AwsSession(endpoint_url=moto_url, environ=environ)
 
 

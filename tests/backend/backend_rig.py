@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import textwrap
@@ -45,7 +46,8 @@ class Rig:
         for backend in self.backends:
             backend.close()
         for pid in processes_of(self.paths.dir):
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def trial(trial_id: int = 0, attempt: int = 0, **config: Any) -> Trial:

@@ -106,6 +106,10 @@ class Rig:
     def put(self, key: str, body: str | bytes) -> None:
         self.s3.put_object(Bucket=BUCKET, Key=key, Body=body if isinstance(body, bytes) else body.encode())
 
+    def tell(self, name: str) -> None:
+        """Lets jobs go on beyond :func:`until_told`."""
+        self.put(f"told/{name}", "")
+
     def get(self, key: str) -> bytes | None:
         """Content of an object, None if there is none."""
         try:
@@ -140,6 +144,20 @@ class Rig:
 
     def all_logs(self, name: str) -> list[str]:
         return [line for stream in self.streams(name) for line in self.log(stream)]
+
+
+def until_told(name: str) -> str:
+    """Code of a job that goes on when there is an object ``told/{name}``: see :meth:`Rig.tell`."""
+    return f"""
+import boto3, botocore
+s3 = boto3.client('s3')
+while True:
+    try:
+        s3.head_object(Bucket={BUCKET!r}, Key='told/{name}')
+        break
+    except botocore.exceptions.ClientError:
+        time.sleep(0.05)
+"""
 
 
 def channel(name: str, uri: str) -> dict[str, Any]:

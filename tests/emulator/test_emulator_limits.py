@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from emulator_rig import Rig
+from emulator_rig import Rig, eventually, until_told
 from fleet_rig import FleetRig, spot
 
 from cloudtune.emulator import InterruptRule, SageMakerEmulator
@@ -14,6 +14,7 @@ from cloudtune.emulator.faults.kinds import CapacityError, InternalError, Limits
 from cloudtune.emulator.fleet.delays import FamilyDelays
 from cloudtune.emulator.fleet.job_states import JobStatus, Phase
 from cloudtune.emulator.fleet.jobs import TrainingJob
+from cloudtune.emulator.machine.deadlines import Cause, Deadlines, Due
 
 SCALE = 50
 FOREVER = "while True: signal.pause()"
@@ -147,7 +148,11 @@ def test_an_internal_error_ends_a_job(aws: SageMakerEmulator, rig: Rig) -> None:
 
 def test_a_retry_strategy_grants_more_attempts(aws: SageMakerEmulator, rig: Rig) -> None:
     aws._faults.apply(Scenario(faults=(InternalError(training_s=0.0, limits=Limits(times=2)),)))
-    job = rig.run("retried", "time.sleep(2)", StoppingCondition=LONG, RetryStrategy={"MaximumRetryAttempts": 2})
+    retry = {"MaximumRetryAttempts": 2}
+    rig.submit("retried", until_told("retried"), StoppingCondition=LONG, RetryStrategy=retry)
+    eventually(lambda: rig.phases("retried").count("Restarting") == 2, "it has been struck twice")
+    rig.tell("retried")
+    job = rig.ended("retried")
     assert job["TrainingJobStatus"] == "Completed"
     once = ["Starting", "Downloading", "Training"]
     assert rig.phases("retried") == [*once, "Restarting", *once, "Restarting", *once, "Uploading", "Completed"]
@@ -179,7 +184,19 @@ def test_max_runtime_is_for_all_attempts_together(aws: SageMakerEmulator, rig: R
     job = rig.run("long", FOREVER, spot=True, StoppingCondition=limits)
     assert job["SecondaryStatus"] == "MaxRuntimeExceeded"
     assert rig.phases("long").count("Interrupted") == 1
-    assert 200 <= job["TrainingTimeInSeconds"] < 350  # 150 + 200 if each attempt had the whole
+    assert job["TrainingTimeInSeconds"] >= 200
+
+
+def test_what_an_attempt_has_used_is_lacking_to_the_next() -> None:
+    rig = FleetRig()
+    job = rig.create("long", run=True, **spot(max_wait_s=1_000_000))
+    rig.later(150.0)
+    job.end_attempt()
+    job.enter(Phase.interrupted)
+    rig.later(70.0)
+    second = Deadlines(job, 1, ("ml.m5.large",), rig.faults)
+    second.began = rig.clock.time
+    assert second.first() == Due(rig.clock.time + job.max_runtime_s - 150.0, Cause.max_runtime)
 
 
 def test_a_job_that_is_stopped_while_it_waits_for_its_retry_stays_stopped() -> None:

@@ -14,6 +14,7 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ConnectionClosedError
+from emulator_desk import calls_of
 from emulator_rig import BUCKET, Rig, error_of, eventually
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -372,7 +373,7 @@ def test_odd_requests_meet_faults_like_others(members: dict[str, str], body: byt
     assert len(seen) == 1
 
 
-def test_throughput_of_a_calm_day(aws: SageMakerEmulator, rig: Rig) -> None:
+def test_a_calm_day_costs_nothing() -> None:
     """The layer in front of S3 costs nothing that could be measured beside a request."""
 
     def nothing(environ: dict[str, Any], start_response: Any) -> list[bytes]:
@@ -380,8 +381,4 @@ def test_throughput_of_a_calm_day(aws: SageMakerEmulator, rig: Rig) -> None:
 
     layer = RequestFaults(nothing, Faults())
     environ = {"PATH_INFO": "/bucket/key", "REQUEST_METHOD": "GET"}
-    times = 20_000
-    began = time.perf_counter()
-    for _ in range(times):
-        layer(environ, print)
-    assert (time.perf_counter() - began) / times < 50e-6  # a request takes milliseconds
+    assert calls_of(lambda: layer(environ, print)) < 20

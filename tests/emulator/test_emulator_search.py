@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
-from emulator_desk import REQUEST, Desk, Fixed, changed, fill
+from emulator_desk import REQUEST, Desk, Fixed, calls_of, changed, fill
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -300,10 +299,8 @@ def test_any_tree_means_what_it_says(desk: Desk, tree: Any) -> None:
     assert found(desk, expression(tree)) == "".join(name for name in "abc" if holds(tree, name))
 
 
-def test_a_thousand_jobs_are_searched_quickly() -> None:
-    """Not a benchmark: ten times what it takes on one loaded core."""
+def test_a_thousand_jobs_are_searched_without_copying_them() -> None:
     desk = Desk()
     fill(desk, 1000)
-    began = time.perf_counter()
-    assert found(desk, {"Filters": [where("TrainingJobStatus", None, "Failed")]}, MaxResults=100)
-    assert time.perf_counter() - began < 0.5
+    failed = {"Filters": [where("TrainingJobStatus", None, "Failed")]}
+    assert calls_of(lambda: found(desk, failed, MaxResults=100)) < 100_000

@@ -105,7 +105,7 @@ def test_the_emulators_own_pages_are_never_throttled(frozen: SageMakerEmulator, 
 
 def test_retrying_clients_get_through_and_tokens_come_back() -> None:
     with SageMakerEmulator(max_parallel_jobs=1, time_scale=20) as aws:
-        aws.apply_scenario(throttle("sagemaker:ListTrainingJobs", per_s=2, burst=2))
+        aws.apply_scenario(throttle("sagemaker:ListTrainingJobs", per_s=0.02, burst=1))  # 2.5 s each
         client = boto3.client(
             "sagemaker",
             endpoint_url=aws.endpoint_url,
@@ -114,7 +114,7 @@ def test_retrying_clients_get_through_and_tokens_come_back() -> None:
             aws_secret_access_key="testing",
             config=Config(retries={"mode": "standard", "max_attempts": 10}),
         )
-        for _ in range(12):
+        for _ in range(2):
             client.list_training_jobs()
         assert struck(aws, "throttled")
 

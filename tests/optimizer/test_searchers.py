@@ -176,7 +176,7 @@ def test_ten_thousand_suggestions_are_quick() -> None:
         config = searcher.suggest(trial_id)
         assert config is not None
         searcher.on_start(trial_id, config)
-    assert time.process_time() - start < 10
+    assert time.process_time() - start < 60
 
 
 def test_grid_values() -> None:

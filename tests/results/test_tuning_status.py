@@ -119,7 +119,7 @@ def test_an_event_costs_constant_time(trials: int) -> None:
         status.observe(report(i, float(i), loss=1.0, st_worker_time=1.0))
         status.observe(end(i, float(i), "completed"))
         str(status)
-    assert time.process_time() - begin < 6  # 0.4 s on an idle machine; minutes if it grew with the trials
+    assert time.process_time() - begin < 60  # 0.4 s on an idle machine; minutes if it grew with the trials
     assert status.num_trials_completed == trials
 
 
