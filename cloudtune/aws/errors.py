@@ -96,6 +96,7 @@ _NO_ANSWER: tuple[type[BaseException], ...] = (
     boto.EndpointConnectionError,
     boto.IncompleteReadError,
     boto.ResponseStreamingError,
+    boto.FlexibleChecksumError,  # the body is not what its checksum says
     ResponseParserError,  # no AWS, but some web page, answered
     urllib3.exceptions.HTTPError,
     ConnectionError,

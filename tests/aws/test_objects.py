@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
 import threading
+import zlib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -157,6 +159,26 @@ def test_a_body_that_breaks_off_is_read_again(
         objects.download(root / "x", target)
     assert target.read_bytes() == b"0123456789"  # never half a file
     assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_damaged_body_is_read_again(objects: S3Objects, session: AwsSession, root: S3Uri) -> None:
+    objects.put(root / "x", b"0123456789")
+    checksum = base64.b64encode(zlib.crc32(b"0123456789").to_bytes(4, "big")).decode()
+    left = [2]
+
+    def damage(request: Any, **_: Any) -> AWSResponse | None:
+        if left[0] == 0:
+            return None
+        left[0] -= 1
+        headers = {"Content-Length": "10", "ETag": '"x"', "x-amz-checksum-crc32": checksum}
+        return AWSResponse(request.url, 200, headers, RawBody(b"0123X56789"))
+
+    session.client("s3").meta.events.register("before-send.s3.GetObject", damage)
+    assert objects.get(root / "x") == b"0123456789"
+    assert left == [0]
+    left[0] = 10_000
+    with pytest.raises(TornAnswer):
+        objects.get(root / "x")
 
 
 def test_an_outage_longer_than_botocore_waits(
