@@ -108,6 +108,20 @@ def test_bad_arguments_are_refused_with_a_way_out(kwargs: dict[str, Any], words:
         assert word in str(caught.value)
 
 
+@pytest.mark.parametrize("searcher", ["random", "grid"])
+def test_options_of_model_based_searchers_make_no_difference(
+    searcher: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Scripts of Syne Tune configure all methods alike."""
+    caplog.set_level("INFO", logger="cloudtune")
+    options = {"debug_log": False, "num_init_random": 6, "allow_duplicates": True}
+    with_them = hyperband(searcher=searcher, search_options=options, random_seed=3)
+    without = hyperband(searcher=searcher, search_options={"allow_duplicates": True}, random_seed=3)
+    assert with_them.suggest(7) == without.suggest(7)
+    assert with_them.metadata()["allow_duplicates"] is True
+    assert "no use for the options debug_log, num_init_random" in caplog.text
+
+
 def test_fifo_refuses_modes_that_do_not_match() -> None:
     with pytest.raises(SpecError, match="list of 2"):
         FIFOScheduler(SPACE, metric=["a", "b"], mode=["min"])

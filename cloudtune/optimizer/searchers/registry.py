@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
@@ -14,6 +15,12 @@ from cloudtune.optimizer.searchers.searcher import Searcher
 
 SEARCHERS: dict[str, Callable[..., Searcher]] = {"random": RandomSearcher, "grid": GridSearcher}
 
+logger = logging.getLogger(__name__)
+
+#: With these, scripts of Syne Tune configure all of their methods at once; searchers without a model ignore them.
+_FOR_OTHER_SEARCHERS = frozenset(
+    {"debug_log", "max_size_data_for_model", "num_init_random", "opt_skip_init_length", "opt_skip_period"}
+)
 _METHODS = ("suggest", "on_start", "on_report", "on_end", "reseed", "metadata")
 
 
@@ -30,7 +37,8 @@ def make_searcher(
         searcher: A key of :data:`SEARCHERS`, or an object.
         config_space: Domains and constants by name.
         points_to_evaluate: For a searcher by name only; an object has its own.
-        search_options: Further arguments of the searcher; likewise.
+        search_options: Further arguments of the searcher; likewise. Some that only model-based searchers have are
+            ignored.
         random_seed: For a searcher that was not given one.
 
     Raises:
@@ -63,9 +71,13 @@ def _make_by_name(
     taken = {"config_space", "points_to_evaluate"}
     valid = [option for option in inspect.signature(factory).parameters if option not in taken]
     for option in options:
-        if option not in valid:
+        if option not in valid and option not in _FOR_OTHER_SEARCHERS:
             raise SpecError(f"The searcher {name!r} has no option {option!r}.", f"Options: {', '.join(valid)}.")
-    return factory(config_space, points_to_evaluate=points_to_evaluate, **options)
+    unused = [option for option in options if option not in valid]
+    if unused:
+        logger.info("The searcher %r has no use for the options %s.", name, ", ".join(unused))
+    used = {option: value for option, value in options.items() if option in valid}
+    return factory(config_space, points_to_evaluate=points_to_evaluate, **used)
 
 
 def _check_object(searcher: Any, config_space: dict[str, Any]) -> Searcher:
