@@ -11,14 +11,14 @@ from typing import Any
 from cloudtune.constants import ST_CONFIG_JSON_FNAME_ARG
 from cloudtune.errors import SpecError
 
-_BOOLS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+_BOOLS = dict.fromkeys(("true", "t", "yes", "y", "1"), True) | dict.fromkeys(("false", "f", "no", "n", "0"), False)
 
 
 def parse_bool(value: str | bool) -> bool:
     """For ``parser.add_argument(..., type=parse_bool)``: a plain ``type=bool`` takes "False" for True.
 
     Raises:
-        argparse.ArgumentTypeError: Not one of true, false, 1, 0, yes, no (case does not matter).
+        argparse.ArgumentTypeError: Not one of true, t, yes, y, 1, false, f, no, n, 0 (case does not matter).
     """
     if isinstance(value, bool):
         return value

@@ -21,7 +21,19 @@ def parser() -> argparse.ArgumentParser:
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("True", True), ("true", True), ("1", True), ("YES", True), ("False", False), ("0", False), (" no ", False)],
+    [
+        ("True", True),
+        ("true", True),
+        ("1", True),
+        ("YES", True),
+        ("False", False),
+        ("0", False),
+        (" no ", False),
+        ("t", True),
+        ("Y", True),
+        ("f", False),
+        ("n", False),
+    ],
 )
 def test_booleans(text, value):
     assert parse_bool(text) is value

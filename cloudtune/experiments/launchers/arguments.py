@@ -114,7 +114,15 @@ def experiment_parser(
         metavar="BOOL",
         help="remove checkpoints that are not needed any more (default: no)",
     )
-    output.add_argument("--verbose", action="store_true", help="show everything: log, requests, files")
+    output.add_argument(
+        "--verbose",
+        type=parse_bool,
+        nargs="?",
+        const=True,
+        default=False,
+        metavar="BOOL",
+        help="show everything: log, requests, files",
+    )
     return parser
 
 
