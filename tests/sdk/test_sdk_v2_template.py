@@ -116,6 +116,18 @@ def test_defaults_say_nothing(pytorch: Any) -> None:
     assert (template.framework_version, template.py_version) == ("2.6.0", "py312")
 
 
+def test_a_script_of_syne_tune_gets_role_and_session(sdk: Any, pytorch: Any) -> None:
+    from cloudtune.backend.sagemaker_backend.sagemaker_utils import (
+        default_sagemaker_session,
+        get_execution_role,
+    )
+
+    session, role = default_sagemaker_session(), get_execution_role()
+    assert isinstance(session, sdk.Session) and role.startswith("arn:aws:iam::")
+    template = as_template(pytorch(role=role, sagemaker_session=session))
+    assert template.spec.role_arn == role
+
+
 def test_an_estimator_that_has_been_used(pytorch: Any) -> None:
     """``fit`` leaves settings of its own behind: for its toolkit, for profiler and debugger, for output."""
     used = pytorch(hyperparameters={"epochs": 2, "label": '"quoted"'})

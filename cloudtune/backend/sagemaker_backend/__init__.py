@@ -1,0 +1,1 @@
+"""Where users of Syne Tune look for what is in ``cloudtune.sagemaker_backend``."""
