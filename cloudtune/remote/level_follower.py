@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable
 
 from cloudtune.aws.objects import S3Objects
-from cloudtune.errors import CloudtuneError
 from cloudtune.paths import S3Uri
 from cloudtune.remote.process1 import say
 from cloudtune.report_stream import REPORT, decode_lines, level_of, parse_object_name
@@ -52,7 +51,7 @@ class LevelFollower:
         while True:
             try:
                 self.look()
-            except CloudtuneError as error:
+            except Exception as error:  # noqa: BLE001  a thread that dies would leave checkpoints to pile up
                 if not has_told:
                     say(f"The level that is recorded in S3 cannot be read; this is retried. {error}")
                 has_told = True

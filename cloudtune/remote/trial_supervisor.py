@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 from cloudtune import constants
 from cloudtune.clock import WallClock
-from cloudtune.errors import CloudtuneError
 from cloudtune.paths import S3Uri
 from cloudtune.remote import job_layout as layout
 from cloudtune.remote import process1, trial_command, trial_layout
@@ -135,7 +134,7 @@ def _s3() -> S3Objects | None:
         from cloudtune.aws.session import AwsSession
 
         return S3Objects(AwsSession())
-    except (ImportError, CloudtuneError) as error:
+    except Exception as error:  # noqa: BLE001  an image's packages may fit each other badly, in many ways
         process1.say(f"Reports are in this log alone: S3 cannot be used. {error}")
         return None
 
