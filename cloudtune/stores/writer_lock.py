@@ -59,6 +59,9 @@ class WriterLock:
         if self._handle is not None:
             with contextlib.suppress(OSError):  # a full or vanished disk must not keep the lock
                 os.ftruncate(self._handle, 0)
+            # Not by closing alone: a process that is being spawned has a copy of the handle until it execs.
+            with contextlib.suppress(OSError):
+                fcntl.flock(self._handle, fcntl.LOCK_UN)
         self.drop()
 
     def drop(self) -> None:

@@ -261,6 +261,22 @@ def test_children_do_not_inherit_the_lock(paths: ExperimentPaths, child: str) ->
             os.kill(pid, 9)
 
 
+def test_who_has_let_go_has_done_so_although_a_process_is_being_spawned(paths: ExperimentPaths) -> None:
+    """Between fork and exec it has all handles of its parent: another thread may spawn one at any moment."""
+    store = FileStore(paths)
+    store.open("me")
+    opened = {int(fd): os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")}  # noqa: PTH208
+    (handle,) = [fd for fd, path in opened.items() if path == str(paths.lock.resolve())]
+    inherited = os.dup(handle)
+    try:
+        store.close()
+        after = FileStore(paths)
+        after.open("next")
+        after.close()
+    finally:
+        os.close(inherited)
+
+
 def test_read_while_another_thread_writes(paths: ExperimentPaths) -> None:
     store = written(paths, 0, segment_bytes=1000)
     reader = FileStore(paths)
