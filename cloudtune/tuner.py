@@ -290,15 +290,21 @@ class Tuner:
             self.n_workers,
             getattr(limits, "max_wallclock_time", None),
             getattr(limits, "max_cost", None),
-            self._highest_cost(),
+            "" if (cost := self.highest_cost()) is None else f"{self.name} costs {cost}.",
         )
 
-    def _highest_cost(self) -> str:
-        backend = self.trial_backend
+    def highest_cost(self) -> str | None:
+        """What tuning can cost at most, for people; None where it costs nothing, or nothing is known."""
+        backend, options = self.trial_backend, self._options
         if not isinstance(backend, HasCost):
-            return ""
-        cost = backend.highest_cost(self.n_workers, self.stop_criterion, self.scheduler.config_space)
-        return "" if cost is None else f"{self.name} costs {cost}."
+            return None
+        return backend.highest_cost(
+            self.n_workers,
+            self.stop_criterion,
+            self.scheduler.config_space,
+            overlap=options.start_jobs_without_delay,
+            drain=options.wait_trial_completion_when_stopping,
+        )
 
     def _closing_note(self, core: ExperimentCore) -> str:
         ended = core.state.ended

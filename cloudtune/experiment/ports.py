@@ -174,8 +174,21 @@ class HasOutput(Protocol):
 class HasCost(Protocol):
     """A backend that spends money."""
 
-    def highest_cost(self, n_workers: int, stop_criterion: object, config_space: Mapping[str, Any]) -> str | None:
-        """What tuning can cost at most, for people; None if nothing can be said. Asked before anything starts."""
+    def highest_cost(
+        self,
+        n_workers: int,
+        stop_criterion: object,
+        config_space: Mapping[str, Any],
+        overlap: bool = False,
+        drain: bool = False,
+    ) -> str | None:
+        """What tuning can cost at most, for people; None if nothing can be said. Asked before anything starts.
+
+        Args:
+            n_workers, stop_criterion, config_space: The tuner's and its scheduler's.
+            overlap: Whether a trial begins while the last one is still stopping.
+            drain: Whether trials that run in the end are left to finish.
+        """
         ...
 
 

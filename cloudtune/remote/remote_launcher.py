@@ -21,7 +21,6 @@ from cloudtune.aws.training_jobs import TrainingJobs
 from cloudtune.aws.training_request import MAX_RUN_S, create_training_job_request, validate_request
 from cloudtune.clock import WallClock
 from cloudtune.errors import AwsError, CloudtuneError, JobFailed, ResourceNotFound, SpecError
-from cloudtune.experiment.ports import HasCost
 from cloudtune.job_spec import TrainingJobSpec
 from cloudtune.paths import S3ExperimentPaths, S3Uri, code_archive
 from cloudtune.remote import job_layout as layout
@@ -292,20 +291,16 @@ class RemoteLauncher:
             )
         spot = " (spot)" if spec.spot else ""
         where = "On AWS" if cloud.emulator else "Cost"
-        self._say(f"Tuning {self.tuner.name} on {spec.instance_type}{spot}. {where}: {self._cost(spec)}.")
+        self._say(f"Tuning {self.tuner.name} on {spec.instance_type}{spot}. {where}: {self._cost(spec, cloud)}.")
         if spec.max_run_s == MAX_RUN_S:
             self._say(
                 "It may run for 28 days; StoppingCriterion(max_wallclock_time=...) or max_run=... limits it."
             )
 
-    def _cost(self, spec: TrainingJobSpec) -> str:
-        own = str(highest_cost([spec]))
-        backend: object = self.tuner.trial_backend
-        if self._trials_run_here or not isinstance(backend, HasCost):
-            return own
-        tuner = self.tuner
-        trials = backend.highest_cost(tuner.n_workers, tuner.stop_criterion, tuner.scheduler.config_space)
-        return f"for the tuner {own}; for the jobs of trials {trials}"
+    def _cost(self, spec: TrainingJobSpec, cloud: Cloud) -> str:
+        own = str(highest_cost([spec], cloud.session.region))
+        trials = None if self._trials_run_here else self.tuner.highest_cost()
+        return own if trials is None else f"for the tuner {own}; for the jobs of trials {trials}"
 
 
 def _is_there(jobs: TrainingJobs, name: str) -> bool:

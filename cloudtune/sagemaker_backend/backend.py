@@ -131,12 +131,22 @@ class SageMakerBackend:
             "spot": spec.spot,
         }
 
-    def highest_cost(self, n_workers: int, stop_criterion: object, config_space: Mapping[str, Any]) -> str | None:
+    def highest_cost(
+        self,
+        n_workers: int,
+        stop_criterion: object,
+        config_space: Mapping[str, Any],
+        overlap: bool = False,
+        drain: bool = False,
+    ) -> str | None:
         """See :class:`~cloudtune.experiment.ports.HasCost`."""
         limits = (getattr(stop_criterion, name, None) for name in ("max_wallclock_time", "max_cost"))
         types, counts = (_choices(config_space.get(name)) for name in (ST_INSTANCE_TYPE, ST_INSTANCE_COUNT))
         spec = replace(self._template.spec, instance_count=max([self._template.spec.instance_count, *counts]))
-        return str(highest_cost_of_trials(spec, n_workers, *limits, other_types=[*self._fallback, *types]))
+        others = [*self._fallback, *types]
+        return str(
+            highest_cost_of_trials(spec, n_workers, *limits, other_types=others, overlap=overlap, drain=drain)
+        )
 
     def make_store(self, paths: ExperimentPaths) -> ExperimentStore:
         """The journal on this machine, mirrored to S3, where one tuner at a time may write."""

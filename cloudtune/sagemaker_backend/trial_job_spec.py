@@ -181,7 +181,7 @@ def _environment(
     if levels is not None and len(levels) <= MAX_ENVIRONMENT_VALUE:
         environment[constants.ENV_RUNG_LEVELS] = levels
     instance_type, count = resources
-    price = price_per_hour(instance_type)
+    price = price_per_hour(instance_type, place.region)
     if price is not None:
         environment[constants.ENV_PRICE_PER_HOUR] = repr(price * count)
     for name, value in environment.items():

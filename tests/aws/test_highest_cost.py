@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from cloudtune.aws.cost import SPOT_SHARE, highest_cost_of_trials
+from cloudtune.aws.cost import SPOT_SHARE, highest_cost, highest_cost_of_trials
+from cloudtune.clock import WallClock
+from cloudtune.instance_prices import LookedUp, keep
 from cloudtune.job_spec import TrainingJobSpec
 
 HOUR = 3600.0
@@ -36,6 +38,18 @@ def test_the_lower_limit_counts() -> None:
     assert highest_cost_of_trials(spec(spot=True), 4, None, 1.0).usd > 1.0 / SPOT_SHARE
 
 
+def test_trials_that_overlap_or_are_left_to_finish_cost_more() -> None:
+    alone = highest_cost_of_trials(spec(max_run_s=7200), 4, HOUR)
+    both = highest_cost_of_trials(spec(max_run_s=7200), 4, HOUR, overlap=True)
+    assert both.usd == pytest.approx(2 * alone.usd)
+    assert "4 workers with 2 x ml.m5.large (twice, while trials are stopping) for 3,600 s" in str(both)
+    drained = highest_cost_of_trials(spec(max_run_s=7200), 4, HOUR, drain=True)
+    assert drained.usd == pytest.approx(3 * 8 * PRICE)
+    assert str(drained).endswith("until they have finished")
+    limited = highest_cost_of_trials(spec(max_run_s=7200), 4, None, 1.0, drain=True)
+    assert limited.usd > 1.0 + 2 * 8 * PRICE
+
+
 def test_without_a_limit_it_says_what_an_hour_costs() -> None:
     cost = highest_cost_of_trials(spec(), 4)
     assert str(cost).startswith("without limit: 4 workers with 2 x ml.m5.large cost $0.92 an hour")
@@ -48,6 +62,15 @@ def test_the_tuners_instance_and_dearer_types() -> None:
     assert "ml.m5.xlarge for the tuner" in str(both)
     dearer = highest_cost_of_trials(spec(), 1, HOUR, other_types=["ml.m5.xlarge", "ml.m4.large"])
     assert dearer.usd == pytest.approx(2 * alone.usd)
+
+
+def test_prices_are_those_of_the_jobs_region() -> None:
+    keep("eu-west-1", LookedUp("2026-11-02", WallClock().now(), {"ml.m5.large": 3 * PRICE}))
+    here, there = (
+        [highest_cost([spec()], name), highest_cost_of_trials(spec(), 4, HOUR, region=name)]
+        for name in ("us-east-1", "eu-west-1")
+    )
+    assert [cost.usd for cost in there] == pytest.approx([3 * cost.usd for cost in here])
 
 
 def test_unknown_prices_are_named() -> None:

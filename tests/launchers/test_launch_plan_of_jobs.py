@@ -123,6 +123,9 @@ def test_the_highest_cost_is_that_of_tuners_and_trials() -> None:
     assert at_least < plan.cost.usd < 1.5 * at_least
     limited = planning.plan_launch(study(*argv, "--max_cost", "0.01"), plan.archive, destination(both))
     assert math.isfinite(limited.cost.usd) and limited.cost.usd < plan.cost.usd
+    twice = planning.plan_launch(study(*argv, "--start_jobs_without_delay", "yes"), plan.archive, destination(both))
+    once = planning.plan_launch(study(*argv), plan.archive, destination(both))
+    assert twice.cost.usd > 1.5 * once.cost.usd, "a trial runs while the last one stops"
     text = describe(both, plan, [create_training_job_request(spec) for spec in plan.specs], "nowhere", full=False)
     assert "one job each, on ml.g5.xlarge, on demand" in text and str(plan.cost) in text
 

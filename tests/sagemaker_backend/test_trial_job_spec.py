@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 
 from cloudtune import names
 from cloudtune.aws.training_request import create_training_job_request, validate_request
+from cloudtune.clock import WallClock
 from cloudtune.errors import SpecError
 from cloudtune.instance_info import price_per_hour
+from cloudtune.instance_prices import LookedUp, keep
 from cloudtune.job_spec import TrainingJobSpec, decode_hyperparameters
 from cloudtune.paths import S3ExperimentPaths, S3Uri
 from cloudtune.remote import trial_layout
@@ -126,6 +128,12 @@ def test_instances_may_be_tuned() -> None:
     assert other.hyperparameters["st_instance_count"] == 3
     checked(job)
     checked(other)
+
+
+def test_the_price_is_that_of_the_jobs_region() -> None:
+    keep("eu-west-1", LookedUp("2026-11-02", WallClock().now(), {"ml.g5.xlarge": 9.75}))
+    job = trial_job(TEMPLATE, replace(PLACE, region="eu-west-1"), TRIAL, 0, 0)
+    assert job.environment["CLOUDTUNE_PRICE_PER_HOUR"] == "9.75"
 
 
 def test_scripts_that_do_not_tune_instances_are_told_nothing_of_them() -> None:

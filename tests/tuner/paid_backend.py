@@ -32,8 +32,16 @@ class PaidBackend(ScriptedBackend):
         own_s = self._paid_world.clock.now() - self._since
         return [*news, CostSeen("tuner", own_s * USD_PER_S / 10, own_s, False)]
 
-    def highest_cost(self, n_workers: int, stop_criterion: object, config_space: Mapping[str, Any]) -> str | None:
-        return f"at most ${getattr(stop_criterion, 'max_cost', 0):g} with {n_workers} workers"
+    def highest_cost(
+        self,
+        n_workers: int,
+        stop_criterion: object,
+        config_space: Mapping[str, Any],
+        overlap: bool = False,
+        drain: bool = False,
+    ) -> str | None:
+        often, long = "twice " if overlap else "", " to their end" if drain else ""
+        return f"at most ${getattr(stop_criterion, 'max_cost', 0):g} with {often}{n_workers} workers{long}"
 
     def _cost(self, key: AttemptKey, final: bool) -> CostSeen:
         attempt = self._paid_world.attempt(key)

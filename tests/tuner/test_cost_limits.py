@@ -109,5 +109,5 @@ def test_the_highest_cost_is_told_before_anything_is_started(capsys: pytest.Capt
     assert isinstance(tuner.trial_backend, HasCost)
     tuner.run()
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "paid costs at most $0.5 with 3 workers."
+    assert lines[0] == "paid costs at most $0.5 with twice 3 workers."  # while some are stopping
     assert "of $0.50 (other than trials: $" in lines[-1]

@@ -90,7 +90,7 @@ class TrialsHere(Trials):
         return None
 
     def highest_cost(self, specs: Sequence[TrainingJobSpec], region: str) -> HighestCost:
-        return highest_cost(specs)
+        return highest_cost(specs, region)
 
     def interrupted_names(self, tag: str) -> list[tuple[str, str]]:
         # All names begin with the tag. One rule: prefixes of single jobs would match RS-1 and RS-10.

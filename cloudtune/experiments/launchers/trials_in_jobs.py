@@ -219,6 +219,7 @@ class TrialsInJobs(Trials):
             (specs[0].instance_type, specs[0].max_run_s),
             region=region,
             other_types=self.arguments.fallback_instance_types,
+            overlap=self.arguments.start_jobs_without_delay,
         )
         why = one.why if len(specs) == 1 else f"{len(specs)} experiments, each {one.why}"
         return HighestCost(one.usd * len(specs), one.unknown_types, why)
