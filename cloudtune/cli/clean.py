@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from cloudtune.cli.parsing import Commands, add_which, add_yes, confirm
+from cloudtune.cli.progress import doing
 from cloudtune.cli.tables import console as make_console
 from cloudtune.cli.tables import dollars, fitting, plural, sayer, size, table
 from cloudtune.experiments.launchers.arguments import positive
@@ -34,7 +35,7 @@ Never touched: experiments with a living tuner (a process here, a job, or a sign
 minutes), and anything in the bucket that is not below cloudtune/. Files on this machine stay.
 
 exit codes: 0 fine, 1 you said no, 2 wrong arguments, or nobody to ask and no --yes, 3 not found, 7
-AWS, 9 some were left as they are (said why)
+AWS, 9 some were left as they are (said why); with --all, that others are tuned is fine
 """
 
 
@@ -68,15 +69,18 @@ def _clean(options: argparse.Namespace) -> int:
     older_than_s = None if options.older_than is None else options.older_than * 86400
     wanted = Wanted(options.checkpoints, options.everything, older_than_s)
     access, console = Access(), make_console()
-    found = plan(access.required("clean up"), options.name, options.tag, wanted)
+    with doing(f"Looking at what {options.name or options.tag or 'there is'} has left"):
+        found = plan(access.required("clean up"), options.name, options.tag, wanted)
     say = sayer(console)
-    _show(found, console, verbose=options.verbose or options.name is not None)
+    _show(found, console, verbose=options.verbose or not options.all)
+    # Of all there is, some may well be tuned; what was named is wanted clean.
+    code = 0 if options.all or not any(item.is_tuned for item in found.left_alone) else _PARTLY
     if not found.leftovers:
         say("Nothing to clean.")
-        return 0
+        return code
     if options.dry_run:
         say("Nothing was done (--dry_run).")
-        return 0
+        return code
     if not confirm(f"Do this? {_warning(options)}".rstrip(), options):
         say("Nothing was done.")
         return 1
@@ -85,7 +89,7 @@ def _clean(options: argparse.Namespace) -> int:
         f"{plural(done.num_jobs, 'job')} stopped, {plural(done.num_pools, 'warm pool')} ended, "
         f"{plural(done.num_objects, 'object')} deleted ({size(done.num_bytes)})."
     )
-    return _PARTLY if done.num_failed else 0
+    return _PARTLY if done.num_failed else code
 
 
 def _warning(options: argparse.Namespace) -> str:
@@ -112,8 +116,10 @@ def _show(found: Plan, console: Console, verbose: bool) -> None:
     if any(item.jobs or item.warm for item in found.leftovers):
         say("Jobs that run and instances kept warm are paid for by the second.")
     if verbose:
-        for name, reason in found.left_alone:
-            say(f"{name} is left alone: {reason}.")
+        for item in found.left_alone:
+            say(f"{item.name} is left alone: {item.reason}.")
+            if item.is_tuned:
+                say(f"  -> cloudtune stop {item.name}")
     elif found.left_alone:
         say(f"{plural(len(found.left_alone), 'experiment')} left alone; --verbose says why.")
 

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cloudtune.cli.parsing import Commands, add_which
+from cloudtune.cli.progress import bar, doing
 from cloudtune.cli.tables import console, plural, sayer
 from cloudtune.experiments.launchers.arguments import text
-
-if TYPE_CHECKING:
-    from cloudtune.experiments.s3_experiments import Progress
 
 _EPILOG = """\
 examples:
@@ -54,22 +49,12 @@ def _collect(options: argparse.Namespace) -> int:
 
     say = sayer(console())
     to = Path(options.to).expanduser() if options.to else None
-    for subject in find_subjects(options.name, options.tag, Access()):
-        with _bar(subject.name) as shown:
+    with doing(f"Looking for {options.name or options.tag}"):
+        subjects = find_subjects(options.name, options.tag, Access())
+    for subject in subjects:
+        with bar(f"Fetching {subject.name}") as shown:
             found = collect(subject, to, options.checkpoints, shown)
         say(f"{subject.name}: {plural(found.num_files, 'file')} fetched; it is in {found.folder}")
         for trial_id, folder in found.checkpoints.items():
             say(f"  checkpoints of trial {trial_id}: {folder}")
     return 0
-
-
-@contextmanager
-def _bar(name: str) -> Iterator[Progress]:
-    """On standard error, if that is a terminal."""
-    from rich.console import Console
-    from rich.progress import Progress as Bars
-
-    where = Console(stderr=True)
-    with Bars(console=where, transient=True, disable=not where.is_terminal) as bars:
-        task = bars.add_task(f"Fetching {name}", total=None)
-        yield lambda done, total: bars.update(task, completed=done, total=total)

@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 from cloudtune.cli.parsing import Commands, add_which
+from cloudtune.cli.progress import bar, doing
 from cloudtune.cli.tables import console as make_console
 from cloudtune.cli.tables import dollars, fitting, plural, sayer, table
 
@@ -42,7 +43,12 @@ def _cost(options: argparse.Namespace) -> int:
     from cloudtune.experiments.operations.costs import cost_report
     from cloudtune.experiments.operations.subject import find_subjects
 
-    reports = [cost_report(subject) for subject in find_subjects(options.name, options.tag, Access())]
+    with doing(f"Looking for {options.name or options.tag}"):
+        subjects = find_subjects(options.name, options.tag, Access())
+    reports = []
+    for subject in subjects:
+        with bar(f"Asking for the jobs of {subject.name}") as shown:
+            reports.append(cost_report(subject, shown))
     if options.json:
         documents = [_document(report) for report in reports]
         print(json.dumps(documents[0] if options.name else documents))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from cloudtune.cli.parsing import Commands
+from cloudtune.cli.progress import doing
 from cloudtune.experiments.launchers.arguments import at_least, text
 
 _EPILOG = """\
@@ -47,13 +48,14 @@ def _logs(options: argparse.Namespace) -> int:
     from cloudtune.experiments.operations.logs import follow, last_lines, trial_log, tuner_log
     from cloudtune.experiments.operations.subject import find_subject
 
-    subject = find_subject(options.name, options.tag, Access())
-    sources = tuner_log(subject) if options.trial is None else trial_log(subject, options.trial)
+    with doing(f"Looking for the log in {options.name}"):
+        subject = find_subject(options.name, options.tag, Access())
+        sources = tuner_log(subject) if options.trial is None else trial_log(subject, options.trial)
+        found = [] if options.follow else last_lines(sources, options.tail)
     if options.follow:
         print(f"== {sources[-1].title}", file=sys.stderr)
         follow(sources[-1], options.tail, lambda line: print(line, flush=True), subject.access.clock)
         return 0
-    found = last_lines(sources, options.tail)
     for title, lines in found:
         if len(sources) > 1:
             print(f"== {title}")

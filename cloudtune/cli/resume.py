@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from cloudtune.cli.parsing import Commands
+from cloudtune.cli.progress import doing
 from cloudtune.cli.tables import console, sayer
 from cloudtune.experiments.launchers.arguments import text
 
@@ -51,8 +52,9 @@ def _resume(options: argparse.Namespace) -> int:
     from cloudtune.experiments.operations.subject import find_subject
 
     say = sayer(console())
-    subject = find_subject(options.name, options.tag, Access())
-    job = resume_in_job(subject, options.takeover)
+    with doing(f"Looking at {options.name}"):
+        subject = find_subject(options.name, options.tag, Access())
+        job = resume_in_job(subject, options.takeover)
     if job is not None:
         say(f"{subject.name} goes on in job {job}.\n  -> cloudtune status {subject.name} --watch")
         return 0

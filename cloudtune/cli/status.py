@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from cloudtune.cli.parsing import Commands, add_which
+from cloudtune.cli.progress import doing
 from cloudtune.cli.tables import console as make_console
 from cloudtune.cli.tables import dollars, duration, fitting, plural, print_facts, sayer, table
 from cloudtune.experiments.launchers.arguments import positive
@@ -58,17 +59,15 @@ def _status(options: argparse.Namespace) -> int:
     from cloudtune.clock import WallClock
     from cloudtune.experiments.operations.account import Access
 
-    access = Access()
-    if not options.watch:
-        return _look(options, access, make_console())[0]
-    console, clock = make_console(), WallClock()
-    while True:
+    access, console, clock = Access(), make_console(), WallClock()
+    with doing(f"Looking at {options.name or options.tag or 'what runs'}"):
+        code, is_over = _look(options, access, console)
+    while options.watch and not is_over:
+        clock.sleep(options.interval or 10.0)
         if console.is_terminal and not options.json:
             console.clear()
         code, is_over = _look(options, access, console)
-        if is_over:
-            return code
-        clock.sleep(options.interval or 10.0)
+    return code
 
 
 def _look(options: argparse.Namespace, access: Access, console: Console) -> tuple[int, bool]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from cloudtune.cli.parsing import Commands, add_which, add_yes, confirm
+from cloudtune.cli.progress import doing
 from cloudtune.cli.tables import console, sayer
 
 _EPILOG = """\
@@ -41,8 +42,9 @@ def _stop(options: argparse.Namespace) -> int:
     from cloudtune.experiments.operations.subject import find_subjects
 
     say = sayer(console())
-    subjects = find_subjects(options.name, options.tag, Access())
-    wanted = {subject.name: what_to_stop(subject) for subject in subjects}
+    with doing(f"Looking at {options.name or options.tag}"):
+        subjects = find_subjects(options.name, options.tag, Access())
+        wanted = {subject.name: what_to_stop(subject) for subject in subjects}
     for name, parts in wanted.items():
         if parts:
             say(f"{name}: {', '.join(parts)}")

@@ -61,6 +61,16 @@ def test_what_is_left_and_what_is_not_touched(lab: Lab, capsys: Capture) -> None
     assert cli.main(["clean", "half"]) == 3
 
 
+def test_a_study_of_which_one_is_still_tuned(lab: Lab, capsys: Capture) -> None:
+    over = lab.experiment("over", story(ended=True), tag="study")
+    busy = lab.experiment("busy", claim=FAR, tag="study")
+    for where in (over, busy):
+        lab.put(where.reports / "0-0/x")
+    assert cli.main(["clean", "--tag", "study", "--yes"]) == 9
+    assert "busy is left alone: its tuner" in capsys.readouterr().out
+    assert (lab.keys(over.reports), lab.keys(busy.reports)) == ([], ["0-0/x"])
+
+
 def test_only_old_ones(lab: Lab, capsys: Capture) -> None:
     where = lab.experiment("young", story(ended=True))
     lab.put(where.reports / "0-0/x")
@@ -120,8 +130,11 @@ def test_a_tuner_on_this_machine(lab: Lab, own_folder: object, capsys: Capture) 
     write_journal(paths, story())
     store = FileStore(paths)
     store.open("far.away:1")  # another machine that shares the folder
-    assert cli.main(["clean", "mine", "--everything", "--yes"]) == 0
-    assert "mine is left alone: it is being tuned by process far.away:1" in capsys.readouterr().out
+    assert cli.main(["clean", "mine", "--everything", "--yes"]) == 9
+    said = capsys.readouterr().out
+    assert "mine is left alone: it is being tuned by process far.away:1.\n  -> cloudtune stop mine\n" in said
+    assert cli.main(["clean", "--all", "--everything", "--yes"]) == 0  # it was not meant in particular
+    assert lab.keys(where.reports) == ["0-0/x"]
     store.close()
 
 

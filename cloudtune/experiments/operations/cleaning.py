@@ -76,11 +76,20 @@ class Leftovers:
 
 
 @dataclass(frozen=True)
+class LeftAlone:
+    """An experiment that is not touched, and why. ``is_tuned``: somebody tunes it, or may."""
+
+    name: str
+    reason: str
+    is_tuned: bool = False
+
+
+@dataclass(frozen=True)
 class Plan:
-    """What can go, and which experiments are left alone, each with the reason."""
+    """What can go, and which experiments are left alone."""
 
     leftovers: Sequence[Leftovers]
-    left_alone: Sequence[tuple[str, str]]
+    left_alone: Sequence[LeftAlone]
 
     @property
     def num_bytes(self) -> int:
@@ -111,10 +120,10 @@ def plan(account: Account, name: str | None, tag: str | None, wanted: Wanted) ->
         pools = [job for job in _all_jobs(warm.get(item.name)) if job.warm_pool_status == "Available"]
         reason = why_alive(account, item, jobs)
         if reason:
-            left_alone.append((item.name, reason))
+            left_alone.append(LeftAlone(item.name, reason, is_tuned=True))
             continue
         if _is_younger(account, item, wanted.older_than_s):
-            left_alone.append((item.name, "it is not that old"))
+            left_alone.append(LeftAlone(item.name, "it is not that old"))
             continue
         is_over = _is_over(account, item)
         found = Leftovers(
@@ -128,7 +137,7 @@ def plan(account: Account, name: str | None, tag: str | None, wanted: Wanted) ->
             leftovers.append(found)
         elif not is_over:
             hint = f"'cloudtune clean {item.name} --everything' deletes that"
-            left_alone.append((item.name, f"it is interrupted, and keeps what 'resume' needs; {hint}"))
+            left_alone.append(LeftAlone(item.name, f"it is interrupted, and keeps what 'resume' needs; {hint}"))
     return Plan(leftovers, left_alone)
 
 

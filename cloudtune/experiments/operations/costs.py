@@ -11,6 +11,7 @@ from cloudtune.errors import ResourceNotFound
 from cloudtune.experiment.events import CostMeasured
 from cloudtune.experiments.operations.account import Account
 from cloudtune.experiments.operations.subject import Subject
+from cloudtune.experiments.s3_experiments import Progress
 from cloudtune.instance_info import prices_date
 from cloudtune.names import parse_trial_job_name
 from cloudtune.sagemaker_backend.billing import TUNER_INSTANCE, Bill, Rate, job_bill, warm_pool_bill, warm_pool_of
@@ -65,9 +66,12 @@ class CostReport:
         return sum(row.usd is None for row in self.rows)
 
 
-def cost_report(subject: Subject) -> CostReport:
+def cost_report(subject: Subject, on_progress: Progress | None = None) -> CostReport:
     """What the journal has for good is taken from there; every other job of the experiment is described, a call
     each. One more call tells on what instance the others ran.
+
+    Args:
+        on_progress: Told how many of these jobs have been asked for, and of how many.
 
     Raises:
         AwsError: A job could not be described.
@@ -81,9 +85,11 @@ def cost_report(subject: Subject) -> CostReport:
     asked: list[CostRow] = []
     if account is not None:
         jobs = [*reversed(subject.jobs.tuner), *(job.status for job in subject.jobs.trials)]
-        for job in jobs:
-            if job.name not in final or _pool_may_be_unknown(job, final):
-                asked += _asked(account, subject.name, job.name)
+        wanted = [job for job in jobs if job.name not in final or _pool_may_be_unknown(job, final)]
+        for number, job in enumerate(wanted, 1):
+            asked += _asked(account, subject.name, job.name)
+            if on_progress is not None:
+                on_progress(number, len(wanted))
     told = {row.source for row in asked}
     kept = [cost for source, cost in recorded.items() if cost.final or source not in told]
     rows = [row for row in asked if row.source not in final]
