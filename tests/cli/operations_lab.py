@@ -121,7 +121,14 @@ class Lab:
         self.jobs.create(
             TrainingJobSpec(name, "image", self.aws.role_arn, output, entrypoint=entrypoint, **options)
         )
+        if script is FOREVER:  # asked to stop before it listens, it would be given two minutes
+            until(lambda: self._waits(name) or self.jobs.log_tail(name, 1) == ["begun"], f"{name} listens")
         return name
+
+    def _waits(self, name: str) -> bool:
+        """Until a place among the jobs that run at once is free."""
+        found = self.session.client("sagemaker").describe_training_job(TrainingJobName=name)
+        return "max_parallel_jobs" in found["SecondaryStatusTransitions"][-1]["StatusMessage"]
 
     def start_trial(self, tuner: str, trial_id: int, attempt: int = 0, script: str = FOREVER, **more: Any) -> str:
         return self.start(trial_job_name(tuner, trial_id, attempt), script, **more)

@@ -188,7 +188,7 @@ def test_the_command_is_light() -> None:
         "heavy = {'numpy', 'pandas', 'boto3', 'botocore', 'rich', 'dill', 'matplotlib', 'moto', 'scipy'}\n"
         "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stderr.strip() == "[]"
 
 
@@ -202,7 +202,7 @@ def served() -> Iterator[subprocess.Popen[str]]:
     )
     yield process
     process.terminate()
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
 
 
 def test_the_emulator_prints_what_clients_need(served: subprocess.Popen[str]) -> None:

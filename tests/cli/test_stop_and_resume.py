@@ -56,7 +56,7 @@ def test_a_tuner_of_this_machine_is_stopped_and_goes_on(
     assert cli.main(["stop", "mine", "--yes"]) == 0
     said = capsys.readouterr().out
     assert f"stopped tuner (process {tuner.pid} on this machine)" in said and "-> cloudtune resume mine" in said
-    assert tuner.wait(30) == 128 + signal.SIGTERM
+    assert tuner.wait(60) == 128 + signal.SIGTERM
     assert list(processes.naming(own_folder / "mine")) == []
     assert cli.main(["stop", "mine"]) == 0  # nothing runs: nothing to ask
     assert "nothing runs" in capsys.readouterr().out
@@ -103,7 +103,7 @@ def test_the_tuners_job_is_stopped_before_those_of_its_trials(lab: Lab, capsys: 
     """It would replace them."""
     lab.experiment("both")
     # The trial begins when the tuner has ended, and is stopped at once: perhaps before it can hear of that.
-    soon = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); time.sleep(3)"
+    soon = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); time.sleep(15)"
     tuner, trial = lab.start_tuner("both"), lab.start_trial("both", 0, script=soon)
     begin = lab.now()
     assert cli.main(["stop", "both", "--yes"]) == 0
@@ -140,6 +140,7 @@ def test_the_next_job_is_like_the_last(lab: Lab, capsys: Capture) -> None:
     assert {tag["Key"]: tag["Value"] for tag in tags} == more["tags"]
     assert cli.main(["resume", "remote"]) == 4
     assert "being tuned: job remote-r2" in capsys.readouterr().err
+    until(lambda: lab.jobs.log_tail("remote-r2", 1) == ["begun"])
     assert cli.main(["stop", "remote", "--yes"]) == 0
     assert cli.main(["resume", "remote"]) == 0
     assert lab.state("remote-r3") == "InProgress"

@@ -19,7 +19,7 @@ T = TypeVar("T")
 SCRIPTS = Path(cloudtune.__file__).parent / "experiments" / "training_scripts"
 
 
-def eventually(probe: Callable[[], T], what: str = "", timeout_s: float = 40.0) -> T:
+def eventually(probe: Callable[[], T], what: str = "", timeout_s: float = 120.0) -> T:
     """The first true result of ``probe``; fails after ``timeout_s``."""
     give_up = time.monotonic() + timeout_s
     while True:
@@ -65,7 +65,7 @@ class Gate:
             self.written.append(request.url)
             return
         self.attempts += 1
-        self._passable.wait(30)
+        self._passable.wait(200)  # longer than anybody here waits
         if self._broken.is_set():
             raise EndpointConnectionError(endpoint_url=request.url)
         self.written.append(request.url)

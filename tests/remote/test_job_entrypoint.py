@@ -54,7 +54,7 @@ def container(tmp_path: Path) -> Container:
 def test_the_supervisor_takes_the_place_of_the_shell(container: Container) -> None:
     container.program("python3", 'echo "$$ $1"')
     process = container.start()
-    output, errors = process.communicate(timeout=30)
+    output, errors = process.communicate(timeout=60)
     code = container.root / "cloudtune/code/cloudtune/remote/supervisor.py"
     assert output == f"{process.pid} {code}\n", errors
     assert code.is_file()
@@ -64,7 +64,7 @@ def test_the_supervisor_takes_the_place_of_the_shell(container: Container) -> No
 
 def test_an_archive_that_cannot_be_unpacked_is_the_reason(container: Container) -> None:
     container.archive.write_bytes(container.archive.read_bytes()[:-40])
-    assert container.start().wait(timeout=30) == 1
+    assert container.start().wait(timeout=60) == 1
     assert container.failure.startswith("The code archive cannot be unpacked; is the volume large enough")
     assert "gzip" in container.failure, "with what tar says"
 
@@ -72,7 +72,7 @@ def test_an_archive_that_cannot_be_unpacked_is_the_reason(container: Container) 
 def test_an_image_without_python_is_the_reason(container: Container) -> None:
     container.programs.joinpath("python3").unlink()
     process = container.start()
-    assert "no python3" in process.communicate(timeout=30)[1]
+    assert "no python3" in process.communicate(timeout=60)[1]
     assert process.returncode == 1
     assert "image_uri" in container.failure
 
@@ -85,7 +85,7 @@ def test_sigterm_while_unpacking_ends_the_job(container: Container) -> None:
     process.terminate()
     with (container.root / "gate").open("w") as gate:
         gate.write("go on\n")
-    output, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=60)
     assert process.returncode == 143
     assert output == "", "nothing was begun"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -101,8 +102,9 @@ def test_reports_that_were_lost_are_made_again(
         finally:
             process.kill()
             for pid in processes_of(machine):
-                os.kill(pid, signal.SIGKILL)
-            process.wait(timeout=30)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            process.wait(timeout=60)
         eventually(lambda m=machine: not processes_of(m))
         here, there = journal(machine), journal_in_s3(S3Objects(session), state, tmp_path / "look")
         assert there == here[: len(there)], "S3 has a beginning of what was recorded"
@@ -112,7 +114,7 @@ def test_reports_that_were_lost_are_made_again(
     assert lost > 0
 
     last = tune(machines[2], num_puts=10**6)
-    assert last.wait(timeout=90) == 0
+    assert last.wait(timeout=250) == 0
     events = journal(machines[2])
     assert check_journal(events, "epoch", "num_epochs") == []
     assert not [e for e in events if isinstance(e, ev.TrialEnded) and e.outcome == "failed"]

@@ -130,7 +130,7 @@ def test_an_interruption_loses_and_doubles_nothing(aws: SageMakerEmulator, tmp_p
         seen = load_experiment("interrupted", local_path=tmp_path / "watch").num_reports
         assert seen >= 20
         aws.interrupt("interrupted")
-    thread.join(90)
+    thread.join(250)
     assert not thread.is_alive()
     assert errors == []
 
@@ -263,7 +263,7 @@ def test_the_main_script_of_a_user(aws: SageMakerEmulator, tmp_path: Path) -> No
         )
     )
     done = subprocess.run(
-        [sys.executable, "launch.py"], cwd=code, capture_output=True, text=True, timeout=90, check=False
+        [sys.executable, "launch.py"], cwd=code, capture_output=True, text=True, timeout=250, check=False
     )
     assert done.returncode == 0, done.stderr
     log = "\n".join(jobs().log_tail("user-main", 1000))

@@ -185,7 +185,7 @@ def test_a_tuner_that_loses_its_instance_comes_back_to_its_trials(
     eventually(lambda: errors or load_quietly(tmp_path) >= 10)
     assert errors == []
     roomy.interrupt("jobs")
-    thread.join(100)
+    thread.join(250)
     assert not thread.is_alive()
     assert errors == []
 

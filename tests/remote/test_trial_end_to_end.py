@@ -61,7 +61,7 @@ def test_an_interrupted_spot_job_has_every_level_once(aws: SageMakerEmulator, tm
     eventually(lambda: len(metrics(records(objects, reports))) == NUM_LEVELS // 2)
     (tmp_path / "again").touch()
     aws.interrupt(spec.name)
-    status = eventually(lambda: (found := jobs.describe(spec.name)).state.is_final and found, timeout_s=90)
+    status = eventually(lambda: (found := jobs.describe(spec.name)).state.is_final and found)
     assert status.state is JobState.completed, (status, jobs.log_tail(spec.name, 50))
     found = records(objects, reports)
     assert [report["level"] for report in metrics(found)] == list(range(1, NUM_LEVELS + 1))

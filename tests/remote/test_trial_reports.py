@@ -34,12 +34,12 @@ class Uploads:
         reports = TrialReports(self.objects, self.uri, "level", "algo-1", self.levels.append, self.clock)
         reports.start()
         if wait:
-            assert reports.begun.wait(40)
+            assert reports.begun.wait(120)
         return reports
 
     def end(self, reports: TrialReports) -> None:
         reports.finish(END)
-        assert reports.join(40)
+        assert reports.join(120)
         assert reports.is_complete
 
     @property
@@ -141,7 +141,7 @@ def test_a_refusal_at_the_end_is_not_waited_for(uploads: Uploads, refusal: Refus
     refusal.code = "AccessDenied"
     reports.add({"level": 1})
     reports.finish(END)
-    assert reports.join(40)
+    assert reports.join(120)
     assert not reports.is_complete
 
 

@@ -116,7 +116,7 @@ class TrialJob:
 
     def run(self) -> tuple[int, bytes, str]:
         process = self.start()
-        output, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=120)
         return process.returncode, output, errors.decode()
 
     def lose_machine(self, process: subprocess.Popen[bytes]) -> None:
@@ -124,7 +124,7 @@ class TrialJob:
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         for pid in [process.pid, *map(int, children)]:
             os.kill(pid, signal.SIGKILL)
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
         shutil.rmtree(self.gates)
         self.gates.mkdir()
 
@@ -141,7 +141,7 @@ class TrialJob:
         for process in self._processes:
             if process.poll() is None:
                 process.kill()
-            process.communicate(timeout=30)
+            process.communicate(timeout=60)
 
 
 def records(objects: S3Objects, reports: S3Uri) -> list[dict[str, Any]]:
