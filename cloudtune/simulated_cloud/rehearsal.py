@@ -6,7 +6,7 @@ import contextlib
 import logging
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from cloudtune.experiment import events as ev
 from cloudtune.optimizer.scheduler import Scheduler
 from cloudtune.paths import ExperimentPaths
 from cloudtune.sagemaker_backend.backend import SageMakerBackend
-from cloudtune.sagemaker_backend.billing import Rate, job_bill, warm_pool_bill
+from cloudtune.sagemaker_backend.billing import Rate, instance_bill, job_bill, warm_pool_bill
 from cloudtune.sagemaker_backend.ports import Cloud
 from cloudtune.simulated_cloud.cloud import SimulatedCloud
 from cloudtune.simulated_cloud.job_desk import REGION
@@ -42,7 +42,7 @@ class RehearsedRun:
     Args:
         seed: Of the scheduler, the cloud and the problem.
         duration_s: From the start of the tuner to its end.
-        usd: What the jobs of trials cost, instances kept warm included; not the tuner's own instance.
+        usd: What the jobs of trials cost, instances kept warm included, and the tuner's own instance, if any.
         unpriced: Instance types whose price is not known, which are not in ``usd``.
         num_trials, num_jobs, num_reports: How many there were.
         highest_level: The highest resource level that any trial has reported.
@@ -117,7 +117,7 @@ _ROWS: tuple[tuple[str, Callable[[RehearsedRun], float], Callable[[float], str]]
 )
 
 
-def rehearse(
+def rehearse(  # noqa: PLR0913  what is tuned, and where
     make_backend: Callable[[Cloud], SageMakerBackend],
     make_scheduler: Callable[[int], Scheduler],
     stop_criterion: Criterion,
@@ -127,6 +127,7 @@ def rehearse(
     seeds: Sequence[int] = range(5),
     scenario: Scenario | str = "realistic",
     curve: Curve | None = None,
+    tuner_instance: tuple[str, bool] | None = None,
     **tuner_options: Any,
 ) -> Rehearsal:
     """Plays an experiment in the simulated cloud, once with each seed. Nothing is sent anywhere, nothing is paid.
@@ -141,6 +142,8 @@ def rehearse(
         seeds: One run each.
         scenario: What the cloud is like; quotas are best said here.
         curve: What trials report; default: :class:`~cloudtune.simulated_cloud.learning_curve.LearningCurve`.
+        tuner_instance: Type of the instance on which the tuner itself runs, and whether that is spot; None: it
+            runs here. It is paid for until tuning ends; ``max_cost`` does not see it here.
         tuner_options: Further arguments of the Tuner.
 
     Raises:
@@ -158,9 +161,8 @@ def rehearse(
         )
         cloud = SimulatedCloud(script, CloudSettings(scenario, seed))
         with _quietly():
-            runs.append(
-                _run(seed, cloud, make_backend(cloud), scheduler, stop_criterion, n_workers, tuner_options)
-            )
+            run = _run(seed, cloud, make_backend(cloud), scheduler, stop_criterion, n_workers, tuner_options)
+        runs.append(run if tuner_instance is None else _with_tuner(run, *tuner_instance))
     return Rehearsal(tuple(runs))
 
 
@@ -247,10 +249,17 @@ def _measure(seed: int, duration_s: float, cloud: SimulatedCloud, events: Sequen
         num_jobs=len(statuses),
         num_reports=len(reports),
         highest_level=max((_level(event, cloud.resource_attr) for event in reports), default=0),
-        interruptions=sum(entry["fault"] == "interruption" for entry in cloud.audit.entries("fault")),
+        interruptions=sum(job.attempt for job in cloud.all_jobs()),
         waiting_s=sum(waits),
         starting_s=sum(starts),
     )
+
+
+def _with_tuner(run: RehearsedRun, instance_type: str, spot: bool) -> RehearsedRun:
+    rate = Rate.of(instance_type, 1, spot, REGION)
+    if rate is None:
+        return replace(run, unpriced=tuple(sorted({*run.unpriced, instance_type})))
+    return replace(run, usd=run.usd + instance_bill(rate, 0.0, run.duration_s).usd)
 
 
 def _level(event: ev.TrialReported, resource_attr: str) -> int:

@@ -80,7 +80,9 @@ class TrialProcess:
             self._plan_end(setup_done, Outcome.failed, f"KeyError: {script.max_resource_attr!r}")
             return
         self.max_level = max_level
-        epoch_s = script.seconds_per_level(self.order.config)
+        epoch_s = script.seconds_per_level(
+            {**self.order.config, constants.ST_INSTANCE_TYPE: self.order.instance_type}
+        )
         fault = script.fault(self.order, self.from_level, max_level)
         last_level = max_level if fault is None else fault.level - 1
         levels = max(0, last_level - self.from_level)

@@ -73,6 +73,7 @@ class TrialOrder:
         job: Its name.
         trial_id, attempt, number: Whose job it is; see :func:`cloudtune.names.parse_trial_label`.
         config: The hyperparameters.
+        instance_type: What it runs on.
         reports_root: S3 URI of the reports of all jobs of the experiment.
         label: Of this job's.
         checkpoints: S3 URI of the trial's checkpoints; empty: none are kept.
@@ -87,6 +88,7 @@ class TrialOrder:
     attempt: int
     number: int
     config: Config
+    instance_type: str
     reports_root: str
     label: str
     checkpoints: str
@@ -110,6 +112,7 @@ class TrialOrder:
             str(request["TrainingJobName"]),
             *parsed,
             config=decode_hyperparameters(request.get("HyperParameters", {})),
+            instance_type=str(request["ResourceConfig"]["InstanceType"]),
             reports_root=root,
             label=label,
             checkpoints=str(request.get("CheckpointConfig", {}).get("S3Uri", "")).rstrip("/"),

@@ -22,7 +22,7 @@ from cloudtune.experiments.launchers.launch_arguments import check
 from cloudtune.experiments.launchers.study_binding import StudyBinding, settings_of
 from cloudtune.experiments.launchers.study_command import StudyCommand
 from cloudtune.experiments.launchers.trials_in_jobs import KEEP_ALIVE_S, TrialsInJobs
-from cloudtune.instance_info import price_per_hour
+from cloudtune.instance_info import price_per_hour, prices_date
 
 DEFINITIONS = real_benchmark_definitions(sagemaker_backend=True)
 ENTRY_POINT = REPOSITORY / "entry_points" / "hpo_main_sagemaker.py"
@@ -123,7 +123,9 @@ def test_the_highest_cost_is_that_of_tuners_and_trials() -> None:
     assert at_least < plan.cost.usd < 1.5 * at_least
     limited = planning.plan_launch(study(*argv, "--max_cost", "0.01"), plan.archive, destination(both))
     assert math.isfinite(limited.cost.usd) and limited.cost.usd < plan.cost.usd
-    twice = planning.plan_launch(study(*argv, "--start_jobs_without_delay", "yes"), plan.archive, destination(both))
+    twice = planning.plan_launch(
+        study(*argv, "--start_jobs_without_delay", "yes"), plan.archive, destination(both)
+    )
     once = planning.plan_launch(study(*argv), plan.archive, destination(both))
     assert twice.cost.usd > 1.5 * once.cost.usd, "a trial runs while the last one stops"
     text = describe(both, plan, [create_training_job_request(spec) for spec in plan.specs], "nowhere", full=False)
@@ -191,4 +193,5 @@ def test_a_rehearsal_sends_nothing_and_tells_what_it_would_take(
     said = capsys.readouterr().out
     assert code == 0 and "RS: Rehearsal, 5 runs" in said
     assert "Nothing was sent" in said and "duration" in said and "$" in said
+    assert f"and of the tuner's own ml.m5.large, per experiment; prices of {prices_date()}" in said
     assert not own_folder.exists(), "no study was begun"

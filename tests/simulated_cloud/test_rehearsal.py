@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from cloudtune import StoppingCriterion, Tuner
+from cloudtune.aws.cost import SPOT_SHARE
 from cloudtune.config_space import choice, loguniform, uniform
 from cloudtune.emulator.faults.scenario import Scenario
 from cloudtune.errors import SpecError
@@ -38,7 +40,14 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return str(script)
 
 
-def rehearsed(train: str, scenario: Scenario | str = "calm", seeds: range = range(1), **spec: Any) -> Rehearsal:
+def rehearsed(
+    train: str,
+    scenario: Scenario | str = "calm",
+    seeds: range = range(1),
+    epoch_s: Any = 60.0,
+    tuner_instance: tuple[str, bool] | None = None,
+    **spec: Any,
+) -> Rehearsal:
     def backend(cloud: Cloud) -> SageMakerBackend:
         return SageMakerBackend(TrainingJobSpec("job", "", "", "", **spec), entry_point=train, cloud=cloud)
 
@@ -46,7 +55,8 @@ def rehearsed(train: str, scenario: Scenario | str = "calm", seeds: range = rang
         return RandomSearch({**SPACE, "epochs": 3}, random_seed=seed, **COMMON)
 
     criterion = StoppingCriterion(max_num_trials_started=6)
-    return rehearse(backend, scheduler, criterion, 2, 60.0, seeds=seeds, scenario=scenario)
+    where: dict[str, Any] = {"seeds": seeds, "scenario": scenario, "tuner_instance": tuner_instance}
+    return rehearse(backend, scheduler, criterion, 2, epoch_s, **where)
 
 
 def test_cost_by_hand(train: str) -> None:
@@ -57,6 +67,28 @@ def test_cost_by_hand(train: str) -> None:
     assert run.usd == pytest.approx(6 * job_s * price / 3600)
     assert (run.num_trials, run.num_jobs, run.num_reports, run.highest_level) == (6, 6, 18, 3)
     assert 3 * job_s <= run.duration_s <= 3 * (job_s + 30), "two at a time; ends are noticed a little later"
+
+
+def test_the_tuners_own_instance_costs_until_tuning_ends(train: str) -> None:
+    (alone,) = rehearsed(train).runs
+    for tuner_instance, share in ((("ml.m5.xlarge", False), 1.0), (("ml.m5.xlarge", True), SPOT_SHARE)):
+        (both,) = rehearsed(train, tuner_instance=tuner_instance).runs
+        assert both.usd - alone.usd == pytest.approx(share * 0.23 * alone.duration_s / 3600)
+        assert both == replace(alone, usd=both.usd)
+    (unknown,) = rehearsed(train, tuner_instance=("ml.z9.huge", False)).runs
+    assert unknown == replace(alone, unpriced=("ml.z9.huge",))
+
+
+def test_how_long_training_takes_may_depend_on_the_instance(train: str) -> None:
+    """Also where it is not tuned: another type may have been taken in place of one that is not there."""
+    seconds = {"ml.m5.large": 60.0, "ml.m5.xlarge": 30.0}
+
+    def epoch_s(config: dict[str, Any]) -> float:
+        return seconds[config["st_instance_type"]]
+
+    (slow,) = rehearsed(train, epoch_s=epoch_s).runs
+    (fast,) = rehearsed(train, epoch_s=epoch_s, instance_type="ml.m5.xlarge").runs
+    assert slow.duration_s - fast.duration_s == pytest.approx(3 * 3 * 30, abs=30)
 
 
 def test_conditions_show(train: str) -> None:

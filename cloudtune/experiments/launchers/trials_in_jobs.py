@@ -182,6 +182,7 @@ class TrialsInJobs(Trials):
         from cloudtune.simulated_cloud.job_desk import REGION
 
         spec = self.trial_spec(REGION)
+        kind = getattr(self.arguments, "tuner_instance_type", None)  # of launchers: their tuners run in jobs
         rehearse_methods(
             methods,
             make_scheduler,
@@ -189,6 +190,7 @@ class TrialsInJobs(Trials):
             self.stop_criterion(),
             self.benchmark.n_workers,
             self.arguments.simulate_epoch_s,
+            None if kind is None else (kind, self.arguments.spot_tuner),
             max_failures=self.arguments.max_failures,
             **self.tuner_options(),
         )
