@@ -367,6 +367,7 @@ class MirroredStore:
                     content = file.read(segment.num_bytes)  # whole lines: what is being written is not seen
                 self._check_claim()
                 self._objects.put(self._state / "journal" / segment.path.name, content)
+                self._check_claim()  # else it may have arrived after a successor had read the journal
                 self._uploaded[segment.path] = version
             self._durable = max(self._durable, segment.first_event + segment.num_events)
 

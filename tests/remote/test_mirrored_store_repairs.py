@@ -71,6 +71,7 @@ def test_the_last_words_of_an_instance_that_was_given_up_do_not_stay(
     old.line.open()
     with pytest.raises(Conflict, match="new has taken over"):
         old.store.close()
+    assert old.store.durable() == 2, "what its successor has not read is not safe"
     assert in_s3(bucket) != new.on_disk()
     if not at_end:
         bucket.clock.sleep(CHECK_S)
