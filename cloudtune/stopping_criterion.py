@@ -18,7 +18,8 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class StoppingCriterion:
-    """Tuning ends as soon as one of the conditions holds. All limits are exact, but for the cost of what runs.
+    """Tuning ends as soon as one of the conditions holds: at its limit, not beyond. What has arrived at the same
+    moment, and what comes until running trials have stopped, is recorded as well, and costs what it costs.
 
     Args:
         max_wallclock_time: Seconds the experiment has been running (over all sessions).

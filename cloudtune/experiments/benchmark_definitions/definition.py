@@ -28,7 +28,7 @@ class RealBenchmarkDefinition:
         resource_attr: Key in reports that counts units of training.
         estimator_kwargs: Further settings of the job that tunes, as ``RemoteLauncher`` has them: ``environment``,
             ``tags``, ``subnets``, ``max_run``, ``framework_version``, ...
-        max_num_evaluations: Upper bound on the number of trials.
+        max_num_evaluations: Reports after which an experiment ends.
         points_to_evaluate: Configurations to begin with.
     """
 
