@@ -193,8 +193,9 @@ class TunerLoop:
     def _context(self) -> BackendContext:
         scheduler = self.core.scheduler
         levels = list(scheduler.rung_levels()) if isinstance(scheduler, HasRungLevels) else None
+        unsettled = [source for source, cost in self.core.state.costs.items() if not cost.final]
         return BackendContext(
-            self._paths, self._clock, levels, scheduler.resource_attr, self.core.options.n_workers
+            self._paths, self._clock, levels, scheduler.resource_attr, self.core.options.n_workers, unsettled
         )
 
     def _announce(self) -> None:

@@ -76,6 +76,8 @@ class BackendContext:
     resource_attr: str | None = None
     #: Trials that run at a time.
     n_workers: int = 1
+    #: What earlier sessions have told the cost of, but not its final one.
+    unsettled: Sequence[str] = ()
 
 
 class TrialBackend(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,6 +42,8 @@ class Desk:
     outbox: Outbox
     #: Of a tuner in a job of its own.
     own_instance: OwnInstance | None = None
+    #: What earlier sessions have told the cost of, but not its final one.
+    unsettled: Sequence[str] = ()
     #: Several reads at a time where the network is real.
     map: Map = map
     runs: dict[AttemptKey, TrialRun] = field(default_factory=dict)

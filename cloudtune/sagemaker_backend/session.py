@@ -60,4 +60,5 @@ def open_session(
         admission,
         Outbox(),
         own_instance=OwnInstance.of_job(os.environ, prepared.region),
+        unsettled=context.unsettled,
     )

@@ -40,6 +40,7 @@ class WarmPools:
         self._looking = Activity("look at warm pools", desk.pace.jobs_s)
         self._releasing = Activity("release warm pools")
         self._pools: dict[str, _Pool] = {}
+        self._unsettled = set(desk.unsettled)
         self._tell_at = 0.0
 
     def kept_until(self, run: TrialRun) -> float | None:
@@ -61,9 +62,11 @@ class WarmPools:
         known = self._pools.get(status.name)
         if known is not None and status.warm_pool_status != known.status.warm_pool_status:
             known.until = min(known.until, now - _GRACE_S)  # something has become of it
-        elif known is None and status.warm_pool_status == _WAITS:
-            until = (status.ended or now) + self._keep_alive_s
-            if until > now:
+        elif known is None:
+            until = (status.ended or now) + self._keep_alive_s if status.warm_pool_status == _WAITS else now
+            is_unsettled = warm_pool_of(status.name) in self._unsettled
+            if until > now or is_unsettled:  # else it is over, and its cost is known
+                self._unsettled.discard(warm_pool_of(status.name))
                 self._pools[status.name] = _Pool(status, until)
 
     def ended(self, run: TrialRun) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,13 +28,13 @@ class Desk:
     facts: list[Fact] = field(default_factory=list)
     backend: SageMakerBackend = field(init=False)
 
-    def open(self, **arguments: Any) -> SageMakerBackend:
+    def open(self, unsettled: Sequence[str] = (), **arguments: Any) -> SageMakerBackend:
         fields = {name: arguments.pop(name) for name in ("spot", "keep_alive_s") if name in arguments}
         self.backend = SageMakerBackend(
             spec(instance_type=TYPE, **fields), entry_point=script(self.folder), cloud=self.cloud, **arguments
         )
         paths = ExperimentPaths(self.folder / TUNER)
-        self.backend.open(BackendContext(paths, self.cloud.clock, [1, 3, 9], "epoch"))
+        self.backend.open(BackendContext(paths, self.cloud.clock, [1, 3, 9], "epoch", unsettled=unsettled))
         return self.backend
 
     def start(

@@ -104,6 +104,26 @@ def test_pools_of_an_earlier_session_are_used_counted_and_released(desk: Desk, c
     assert cloud.released == ["1-0-tuner"]
 
 
+def test_what_became_of_pools_while_no_tuner_was_there_is_told_once(desk: Desk, cloud: HandCloud) -> None:
+    for trial_id in range(3):
+        desk.start(trial_id)
+        runs_and_ends(desk, f"{trial_id}-0")
+    desk.passes(60)
+    cloud.clock.sleep(5000)  # the tuner is dead
+    for trial_id, seconds in enumerate((600, 70, 80)):
+        becomes_of_pool(cloud, f"{trial_id}-0", "Terminated", seconds)
+    later = Desk(cloud, desk.folder)
+    later.open(unsettled=["warm pool of 0-0-tuner", "warm pool of 1-0-tuner", "0-0-other"], keep_alive_s=600)
+    describes = cloud.calls["describe"]
+    later.passes(100)
+    for job, seconds in (("0-0-tuner", 600.0), ("1-0-tuner", 70.0)):
+        assert [(cost.final, cost.billed_s) for cost in pool_costs(later.facts, job)] == [(True, seconds)]
+    assert pool_costs(later.facts, "2-0-tuner") == [], "its cost is known"
+    assert cloud.calls["describe"] == describes + 2
+    later.backend.close()
+    assert cloud.released == []
+
+
 def test_one_pool_that_cannot_be_released_holds_no_other(desk: Desk, cloud: HandCloud) -> None:
     for trial_id in range(3):
         desk.start(trial_id)

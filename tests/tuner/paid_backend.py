@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cloudtune.clock import VirtualClock
-from cloudtune.experiment.ports import AttemptEnded, AttemptKey, CostSeen, Fact
+from cloudtune.experiment.ports import AttemptEnded, AttemptKey, BackendContext, CostSeen, Fact
 from cloudtune.testing.scripted_backend import ScriptedBackend
 from cloudtune.testing.scripted_world import ScriptedWorld
 
@@ -20,6 +20,11 @@ class PaidBackend(ScriptedBackend):
         super().__init__(scripted)
         self._paid_world = scripted
         self._since = VirtualClock().now()  # when every virtual world begins
+        self.unsettled: list[str] = []
+
+    def open(self, context: BackendContext) -> None:
+        super().open(context)
+        self.unsettled = list(context.unsettled)
 
     def poll(self, seen: Mapping[AttemptKey, int]) -> list[Fact]:
         news: list[Fact] = []

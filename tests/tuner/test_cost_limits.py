@@ -14,8 +14,9 @@ from cloudtune.clock import VirtualClock
 from cloudtune.experiment.ports import HasCost
 from cloudtune.testing.scripted_backend import ScriptedBackend
 from cloudtune.testing.scripted_world import Fault
-from cloudtune.trial import Outcome
+from cloudtune.trial import Outcome, Trial
 from cloudtune.tuner import Tuner
+from cloudtune.tuner_callback import TunerCallback
 
 
 def paid_tuner(
@@ -82,6 +83,23 @@ def test_a_resumed_experiment_knows_its_cost() -> None:
     again.run()  # has ended: only read
     for name in ("cost", "user_time", "num_trials_started"):
         assert getattr(again.tuning_status, name) == pytest.approx(getattr(tuner.tuning_status, name))
+
+
+def test_the_next_session_knows_what_is_not_settled() -> None:
+    class Bad(TunerCallback):
+        def on_trial_complete(self, trial: Trial, result: dict[str, Any] | None) -> None:
+            raise ZeroDivisionError("oops")
+
+    tuner = paid_tuner(5.0)
+    tuner.callbacks.append(Bad())
+    with pytest.raises(ZeroDivisionError):
+        tuner.run()
+    known = {event.source: event.final for event in kinds(tuner, "cost_measured")}
+    assert "tuner" in known and True in known.values()
+    again = paid_tuner(5.0)
+    again.run()
+    assert isinstance(again.trial_backend, PaidBackend)
+    assert set(again.trial_backend.unsettled) == {source for source, final in known.items() if not final}
 
 
 def test_metadata_have_the_cost_and_continue_to_be_recognised() -> None:
