@@ -10,7 +10,7 @@ from cloudtune.emulator import SageMakerEmulator
 
 @pytest.fixture(scope="module")
 def emulator() -> Iterator[SageMakerEmulator]:
-    with SageMakerEmulator(max_parallel_jobs=2, stop_grace_s=20) as aws:
+    with SageMakerEmulator(max_parallel_jobs=2, stop_grace_s=60) as aws:
         yield aws
 
 

@@ -73,11 +73,11 @@ def test_a_small_job_runs_to_its_end(bad_day: SageMakerEmulator) -> None:
         found = eventually(lambda name=request["TrainingJobName"]: ended(name), request["TrainingJobName"], 120)
         assert found["TrainingJobStatus"] == "Completed", found.get("FailureReason")
         assert whole(s3, found["ModelArtifacts"]["S3ModelArtifacts"].removeprefix(f"s3://{BUCKET}/"))
-    assert {"throttled", "stale_read"} <= {entry["fault"] for entry in bad_day.audit.entries("fault")}
+    assert len({entry["fault"] for entry in bad_day.audit.entries("fault")}) > 2
 
 
 def test_a_study_of_cloudtune_has_every_report_once(bad_day: SageMakerEmulator) -> None:
-    arguments = ["--benchmark", "train_height", "--max_wallclock_time", "3", "--experiment_tag", "bad"]
+    arguments = ["--benchmark", "train_height", "--max_wallclock_time", "6", "--experiment_tag", "bad"]
     chosen = {"ASHA": methods["ASHA"]}
     launched = launch_remote(ENTRY_POINT, chosen, real_benchmark_definitions, argv=[*arguments, "--spot", "--yes"])
     assert launched == 0

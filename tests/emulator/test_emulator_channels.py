@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from emulator_rig import BUCKET, Rig, channel, error_of
+from emulator_rig import BUCKET, Rig, channel, error_of, eventually
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from moto.s3.models import s3_backends
@@ -44,6 +44,10 @@ def completed(rig: Rig, request: dict[str, Any]) -> None:
     name = request["TrainingJobName"]
     job = rig.ended(name)
     assert job["TrainingJobStatus"] == "Completed", (job.get("FailureReason"), rig.all_logs(name))
+
+
+def no_pipe_is_fed() -> bool:
+    return "channel-pipe" not in [thread.name for thread in threading.enumerate()]
 
 
 def test_a_manifest_names_the_files(rig: Rig) -> None:
@@ -143,7 +147,7 @@ def test_pipes_deliver_each_pass_in_full(rig: Rig) -> None:
         "zipped 2 300000 012",
         "Pipe",
     ]
-    assert not [thread for thread in threading.enumerate() if thread.name == "channel-pipe"]
+    eventually(no_pipe_is_fed, "its threads end")
 
 
 def test_a_pipe_that_cannot_deliver_fails_the_job(rig: Rig) -> None:
@@ -228,4 +232,4 @@ def test_an_unread_pipe_ends(store: ObjectStore, tmp_path: Path) -> None:
     pipe.start(lambda error: pytest.fail(str(error)))
     pipe.end()
     pipe.end()
-    assert not [thread for thread in threading.enumerate() if thread.name == "channel-pipe"]
+    eventually(no_pipe_is_fed, "its threads end")

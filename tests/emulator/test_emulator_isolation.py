@@ -91,7 +91,7 @@ def test_network_isolation(isolated: SageMakerEmulator, user: Rig) -> None:
     facts = json.loads(user.get("checkpoints/no-network/facts") or b"")
     assert facts == {"endpoint": False, "itself": True, "interfaces": ["lo"]}
     assert user.get("output/no-network/output/model.tar.gz") is not None
-    assert _processes_of("no-network") == []
+    eventually(lambda: not _processes_of("no-network"), "nothing of it is left")
 
 
 def test_two_hosts(isolated: SageMakerEmulator, user: Rig) -> None:
@@ -139,7 +139,7 @@ def test_descendants_do_not_outlive_a_job(user: Rig) -> None:
         while True: signal.pause()
     """
     assert user.run("daemonises", code)["TrainingJobStatus"] == "Completed"
-    assert _processes_of("daemonises") == []
+    eventually(lambda: not _processes_of("daemonises"), "nothing of it is left")
 
 
 def test_a_deaf_job_is_killed_after_the_grace_period(user: Rig) -> None:
@@ -152,7 +152,7 @@ def test_a_deaf_job_is_killed_after_the_grace_period(user: Rig) -> None:
     user.printed("checkpoints/deaf/ready")
     user.sagemaker.stop_training_job(TrainingJobName="deaf")
     assert user.ended("deaf")["SecondaryStatus"] == "Stopped"
-    assert _processes_of("deaf") == []
+    eventually(lambda: not _processes_of("deaf"), "nothing of it is left")
 
 
 def _processes_of(job: str) -> list[int]:

@@ -18,7 +18,7 @@ from scenario_rig import of, page
 from cloudtune.emulator import SageMakerEmulator
 from cloudtune.errors import SpecError
 
-KILLED = {"kind": "emulator_killed", "at_s": 0.2, "times": 1}
+KILLED = {"kind": "emulator_killed", "at_s": 3, "times": 1}
 
 
 def health(url: str) -> dict[str, Any] | None:

@@ -212,9 +212,9 @@ def test_watching_keeps_no_idle_emulator_alive(emulator: SageMakerEmulator, rig:
     before = emulator.idle_seconds()
     handle.live()
     assert emulator.idle_seconds() > before
-    handle.health()
     asked = time.monotonic()
-    assert emulator.idle_seconds() <= time.monotonic() - asked + 5
+    handle.health()
+    assert emulator.idle_seconds() <= time.monotonic() - asked
 
 
 def test_plain_lines_tell_each_change_once(capsys: pytest.CaptureFixture[str]) -> None:
@@ -278,7 +278,7 @@ class Terminal:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
         self.until(lambda _: self.process.poll() is not None)
-        return self.process.wait(timeout=30)
+        return self.process.wait(timeout=60)
 
     def close(self) -> None:
         self.process.kill()
@@ -317,7 +317,7 @@ def test_the_view_in_a_terminal(terminal: Callable[..., Terminal]) -> None:
     view.until(lambda seen: b"a line of its log" in seen)
     view.seen = b""
     view.resize(160, 50)
-    assert b"billed" in view.until(lambda seen: b"attempt" in seen), "columns come with width"
+    view.until(lambda seen: b"attempt" in seen and b"billed" in seen)  # columns come with width
     code = view.end()
     assert code == 0
     assert NORMAL in view.until(lambda seen: NORMAL in seen)
@@ -345,4 +345,4 @@ def test_one_watches_another_until_it_ends(terminal: Callable[..., Terminal], tm
         again = terminal("--watch", str(aws.port))
         again.until(lambda seen: b"the emulator runs on" in seen)
     again.until(lambda _: again.process.poll() is not None)
-    assert again.process.wait(timeout=30) == 7
+    assert again.process.wait(timeout=60) == 7

@@ -310,7 +310,11 @@ PATHS = [
 ]  # fmt: skip
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=80,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(path=st.sampled_from(PATHS), value=anything)
 def test_any_member_of_any_type_gets_a_clean_answer(rig: Rig, path: str, value: object) -> None:
     request = rig.request("fuzz", **NOTHING)

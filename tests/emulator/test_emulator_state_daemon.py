@@ -23,7 +23,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_it_is_all_there_the_next_day(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    handle = ensure_running(idle_s=1.0)
+    handle = ensure_running(idle_s=5.0)
     rig = Rig(handle.endpoint_url, handle.role_arn)
     assert rig.run("rehearsed", "print('well')")["TrainingJobStatus"] == "Completed"
     rig.put("results", b"r" * 100_000)

@@ -119,7 +119,7 @@ def test_left_processes_and_files_of_jobs_are_ended_and_removed(tmp_path: Path) 
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], env=environment) as left:
         folder = StateFolder(tmp_path)
         folder.clean()
-        assert left.wait(timeout=30) == -signal.SIGKILL
+        assert left.wait(timeout=60) == -signal.SIGKILL
     assert not (tmp_path / "jobs").exists()
     folder.close()
 

@@ -32,14 +32,15 @@ def fast() -> Iterator[SageMakerEmulator]:
 
 def test_limits_pass_faster(fast: SageMakerEmulator) -> None:
     rig = Rig(fast.endpoint_url, fast.role_arn)
-    rig.submit("deaf", DEAF, StoppingCondition={"MaxRuntimeInSeconds": 1800})  # 3 s, and 0.2 s of grace
+    rig.submit("in-the-way", DEAF, StoppingCondition={"MaxRuntimeInSeconds": 86_400})
     limits = {"MaxRuntimeInSeconds": 300, "MaxWaitTimeInSeconds": 300}
     rig.submit("never-launched", "", spot=True, StoppingCondition=limits)
     waiting = rig.ended("never-launched")
     assert (waiting["TrainingJobStatus"], waiting["SecondaryStatus"]) == ("Stopped", "MaxWaitTimeExceeded")
     assert rig.phases("never-launched") == ["Starting", "Stopping", "MaxWaitTimeExceeded"]
     assert "BillableTimeInSeconds" not in waiting
-    deaf = rig.ended("deaf", timeout_s=20)
+    rig.sagemaker.stop_training_job(TrainingJobName="in-the-way")  # 0.2 s of grace
+    deaf = rig.run("deaf", DEAF, StoppingCondition={"MaxRuntimeInSeconds": 3000})  # 5 s
     assert deaf["SecondaryStatus"] == "MaxRuntimeExceeded"
     assert rig.get("checkpoints/deaf/x") == b"1"
 
@@ -56,7 +57,7 @@ def test_rules_apply_to_jobs_that_run_already(fast: SageMakerEmulator) -> None:
     rig.printed("checkpoints/late-rule/x")
     fast.add_interrupt_rule(InterruptRule("other", after_s=0))
     fast.add_interrupt_rule(InterruptRule("late", after_s=0, notice=True))
-    assert rig.ended("late-rule", timeout_s=20)["TrainingJobStatus"] == "Completed"
+    assert rig.ended("late-rule")["TrainingJobStatus"] == "Completed"
     assert rig.phases("late-rule").count("Interrupted") == 1
 
 
