@@ -30,5 +30,9 @@ class OwnInstance:
 
     def cost(self, now: float) -> CostSeen:
         """Until now, an estimate. After an interruption the tuner has another instance, which is counted apart."""
-        since = datetime.fromtimestamp(self.since, tz=timezone.utc)
-        return instance_bill(self.rate, self.since, now).fact(f"{TUNER_INSTANCE} since {since:%Y-%m-%d %H:%M:%S}")
+        return instance_bill(self.rate, self.since, now).fact(instance_source(self.since))
+
+
+def instance_source(since: float) -> str:
+    """As what the cost of an instance is recorded that the tuner has had since then; these sort by time."""
+    return f"{TUNER_INSTANCE} since {datetime.fromtimestamp(since, tz=timezone.utc):%Y-%m-%d %H:%M:%S}"

@@ -9,7 +9,7 @@ from operations_lab import T0, Lab, story, write_journal
 from cloudtune import cli
 from cloudtune.experiment import events as ev
 from cloudtune.experiments.operations.account import Access
-from cloudtune.experiments.operations.costs import cost_report
+from cloudtune.experiments.operations.costs import cost_report, cost_so_far
 from cloudtune.experiments.operations.subject import find_subject
 from cloudtune.instance_info import price_per_hour
 from cloudtune.paths import ExperimentPaths
@@ -60,6 +60,17 @@ def test_recorded_costs_are_taken_and_the_rest_is_asked(lab: Lab, capsys: Captur
     assert "~$0.25 is estimated" in said and f"Prices of {report.prices}" in said
     assert cli.main(["cost", "paid", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["usd"] == pytest.approx(report.usd)
+
+
+def test_status_counts_what_earlier_jobs_of_the_tuner_have_cost(lab: Lab) -> None:
+    """It asks for the newest one alone."""
+    earlier, now = (f"{TUNER_INSTANCE} since {when}" for when in ("2023-11-14 22:13:20", "2123-11-14 22:13:20"))
+    costs = [measured("0-0-both", 0.25, 9.0, trial_id=0), measured(earlier, 0.5, 9.0), measured(now, 7.0, 9.0)]
+    lab.experiment("both", [*story(1), *costs])
+    lab.ended(lab.start_tuner("both", "both-r2", script=NOTHING))
+    newest = lab.jobs.describe("both-r2").billable_s or 0
+    usd = cost_so_far(find_subject("both", None, Access()))
+    assert usd == pytest.approx(0.75 + newest * (price_per_hour("ml.m5.large") or 0.0) / 3600)
 
 
 def test_a_price_that_nobody_knows(lab: Lab, capsys: Capture) -> None:

@@ -15,6 +15,7 @@ from cloudtune.experiments.s3_experiments import Progress
 from cloudtune.instance_info import prices_date
 from cloudtune.names import parse_trial_job_name
 from cloudtune.sagemaker_backend.billing import TUNER_INSTANCE, Bill, Rate, job_bill, warm_pool_bill, warm_pool_of
+from cloudtune.sagemaker_backend.own_instance import instance_source
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def cost_so_far(subject: Subject) -> float | None:
     recorded = subject.costs()
     tuner = next(iter(subject.jobs.tuner), None)
     if tuner is not None and tuner.instance_type and subject.access.account is not None:
-        recorded = _without_tuner_instances(recorded)
+        recorded = _without_instance_of(tuner, recorded)
         usd = _rows_of(subject.access.account, subject.name, tuner)[0].usd or 0.0
         return usd + sum(cost.usd for cost in recorded.values())
     if recorded:
@@ -114,6 +115,13 @@ def cost_so_far(subject: Subject) -> float | None:
 
 def _without_tuner_instances(recorded: dict[str, CostMeasured]) -> dict[str, CostMeasured]:
     return {source: cost for source, cost in recorded.items() if not source.startswith(TUNER_INSTANCE)}
+
+
+def _without_instance_of(tuner: JobStatus, recorded: dict[str, CostMeasured]) -> dict[str, CostMeasured]:
+    """What earlier jobs of the tuner have cost is told by nobody else."""
+    own = instance_source(tuner.created or 0.0)
+    others = (source for source in recorded if not source.startswith(TUNER_INSTANCE) or source < own)
+    return {source: recorded[source] for source in others}
 
 
 def _pool_may_be_unknown(job: JobStatus, final: set[str]) -> bool:
