@@ -18,6 +18,7 @@ from cloudtune.emulator.state.s3_state import S3State
 from cloudtune.paths import write_atomic
 
 _READS = ("GET", "HEAD", "OPTIONS")
+_READS_LOGS = ("Describe", "Filter", "Get", "List")  # operations that begin so
 _ROLES, _JOBS = "roles.json", "jobs.jsonl"
 _PARTS = (*S3State.FILES, *LogState.FILES, _ROLES, _JOBS)
 
@@ -64,7 +65,7 @@ class KeptState:
                 engine.adopt(job)
 
     @contextmanager
-    def answering(self, method: str, service: str, region: str) -> Iterator[None]:
+    def answering(self, method: str, service: str, region: str, operation: str) -> Iterator[None]:
         """Around a request that moto answers: what it changes is kept when the block has been left.
 
         Raises:
@@ -76,7 +77,8 @@ class KeptState:
         with self.s3.keeping():
             yield
         if service == "logs":
-            self.logs.keep_region(region)
+            if not operation.startswith(_READS_LOGS):  # there may be very many
+                self.logs.keep_region(region)
         elif service == "iam":
             self._keep_roles()
 

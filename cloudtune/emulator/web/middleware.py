@@ -35,7 +35,7 @@ Environ = dict[str, Any]
 Headers = list[tuple[str, str]]
 StartResponse = Callable[..., Any]
 Application = Callable[[Environ, StartResponse], Iterable[bytes]]
-Keeping = Callable[[str, str, str], AbstractContextManager[None]]
+Keeping = Callable[[str, str, str, str], AbstractContextManager[None]]
 
 _SAGEMAKER = "SageMaker"
 _FILTER_LOGS = "Logs_20140328.FilterLogEvents"
@@ -74,8 +74,8 @@ class Middleware:
         admin: Answers below ``/_emulator/``.
         roles: Answers for IAM what moto lacks.
         services: Answer for others, by the first part of ``X-Amz-Target``.
-        keeping: Entered around what moto answers, given the request's method, service and region: keeps what that
-            changes.
+        keeping: Entered around what moto answers, given the request's method, service, region and, of the JSON
+            protocol, operation: keeps what that changes.
     """
 
     def __init__(
@@ -176,7 +176,8 @@ class Middleware:
             started[:] = [(status, headers)]
 
         try:
-            with self._keeping(environ.get("REQUEST_METHOD", ""), service, region):
+            operation = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
+            with self._keeping(environ.get("REQUEST_METHOD", ""), service, region, operation):
                 answer = self._moto(environ, remember)
         except (NotImplementedError, OperationNotFoundError) as error:
             return _respond_error(environ, start_response, ServiceError(_UNKNOWN, str(error)))
