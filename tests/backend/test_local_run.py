@@ -304,6 +304,22 @@ def test_checkpoints_are_copied_and_deleted(rig: Rig) -> None:
     assert not source.exists()
 
 
+def test_what_trials_have_left_can_be_looked_at_when_tuning_is_over(rig: Rig) -> None:
+    write = """
+        import sys
+        from pathlib import Path
+        Path(sys.argv[sys.argv.index("--st_checkpoint_dir") + 1], "model").write_text("weights")
+        print("said")
+        sys.exit("and ended")
+    """
+    backend = rig.open(rig.script(write))
+    backend.start(trial())
+    run_until_ended(backend)
+    backend.close()
+    assert (backend.stdout(0), backend.stderr(0)) == (["said"], ["and ended"])
+    assert (backend.checkpoint_trial_path(0) / "model").read_text() == "weights"
+
+
 def test_start_copies_the_checkpoint_it_is_to_begin_with(rig: Rig) -> None:
     backend = rig.open(
         rig.script("import os, sys; print('[tune-metric]: {\"n\": %d}' % len(os.listdir(sys.argv[2])))")
@@ -334,6 +350,8 @@ def test_pickles_before_open_while_open_and_after_close(rig: Rig) -> None:
     run_until_ended(backend)
     backend.close()
     again = dill.loads(dill.dumps(backend))
+    with pytest.raises(SpecError, match="nothing yet"):
+        again.stdout(0)  # another machine's, perhaps
     again.open(BackendContext(rig.paths, WallClock()))
     again.start(trial(1))
     assert len(run_until_ended(again, AttemptKey(1, 0))[0]) == 2

@@ -20,7 +20,7 @@ from cloudtune.backend.local.start_record import StartRecord
 from cloudtune.clock import WallClock
 from cloudtune.errors import SpecError, StoreError
 from cloudtune.experiment.ports import AttemptEnded, AttemptKey, BackendContext, Fact
-from cloudtune.paths import TrialPaths
+from cloudtune.paths import ExperimentPaths, TrialPaths
 from cloudtune.report import parse_report
 from cloudtune.trial import Outcome, Trial
 
@@ -89,9 +89,11 @@ class LocalBackend:
         self.gpus_to_use = None if gpus_to_use is None else list(gpus_to_use)
         self.grace_period_s = grace_period_s
         self._session: _Session | None = None
+        #: Of the experiment that it runs, or has run.
+        self._experiment: ExperimentPaths | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_session": None}
+        return {**self.__dict__, "_session": None, "_experiment": None}
 
     def entrypoint_path(self) -> Path:
         """The training script."""
@@ -132,6 +134,7 @@ class LocalBackend:
         _check_writable(context.paths.trials_dir or context.paths.dir)
         pool = gpus.make_pool(self.num_gpus_per_trial, self.gpus_to_use, os.environ) if self.rotate_gpus else None
         self._session = _Session(context, command, pool)
+        self._experiment = context.paths
 
     def start(self, trial: Trial) -> None:
         """See :meth:`TrialBackend.start`."""
@@ -216,6 +219,10 @@ class LocalBackend:
         except OSError as error:  # disk space is all that is lost
             logger.warning("Cannot delete the checkpoints of trial %d: %s", trial_id, error)
 
+    def checkpoint_trial_path(self, trial_id: int) -> Path:
+        """The trial's ``st_checkpoint_dir``; also when tuning is over, as for :meth:`stdout`."""
+        return self._paths(trial_id).checkpoints
+
     def stdout(self, trial_id: int) -> list[str]:
         """Lines that the trial has printed, over all attempts."""
         return output.all_lines(self._paths(trial_id).stdout)
@@ -230,7 +237,9 @@ class LocalBackend:
         return self._session
 
     def _paths(self, trial_id: int) -> TrialPaths:
-        paths = self._opened().context.paths.trial(trial_id)
+        if self._experiment is None:
+            raise SpecError("LocalBackend has run nothing yet.", "Call open(context) first; a Tuner does.")
+        paths = self._experiment.trial(trial_id)
         return TrialPaths(paths.dir.absolute(), paths.checkpoints.absolute())
 
     def _update(self) -> None:
