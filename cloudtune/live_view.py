@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cloudtune.clock import Clock, WallClock
@@ -36,6 +36,8 @@ _LABELS = {
     Status.failed: ("failed", "red"),
     Status.interrupted: ("interrupted", "magenta"),
 }
+
+_WAITING = ("waiting", "cyan dim")
 
 #: Trial, value of the first metric, configuration.
 Best = tuple[int, float, Config]
@@ -85,6 +87,7 @@ class LiveView:
         self._console: Console | None = None
         self._goal: _Goal | None = None
         self._last: tuple[TuningStatus, Best | None, str] | None = None
+        self._waiting: Collection[int] = ()
         self._drawn_at = self._line_at = self._best_at = float("-inf")
         self._announced: float | None = None
         self._note = self._summarised = ""
@@ -117,15 +120,18 @@ class LiveView:
         else:
             self._line(f"Tuning {tuner_name} with {n_workers} workers.")
 
-    def update(self, status: TuningStatus, best: Best | None, note: str = "") -> None:
+    def update(
+        self, status: TuningStatus, best: Best | None, note: str = "", waiting: Collection[int] = ()
+    ) -> None:
         """Something has happened, or time has passed. May be called as often as one likes.
 
         Args:
             status: Where tuning stands.
             best: Trial, value and configuration of the best report so far.
             note: For people, such as why tuning ends; in a log it is printed once.
+            waiting: Trials that have been started and for which no machine runs yet.
         """
-        self._last = (status, best, note)
+        self._last, self._waiting = (status, best, note), waiting
         if self._console is None:
             return
         now = self._clock.now()
@@ -173,7 +179,8 @@ class LiveView:
         if live is not None and console is not None and goal is not None and last is not None:
             size = console.size
             status, best, note = last
-            view = _view(goal, status, best, note if with_note else "", width=size.width, height=size.height)
+            shown = note if with_note else ""
+            view = _view(goal, status, best, shown, self._waiting, width=size.width, height=size.height)
             self._guarded(lambda: live.update(view, refresh=True))
 
     def _line(self, text: str) -> None:
@@ -201,13 +208,17 @@ class LiveView:
 
     def _summary(self, status: TuningStatus, best: Best | None) -> str:
         workers = self._goal.n_workers if self._goal else 0
-        parts = [f"{status.num_trials_running}/{workers} workers busy", _counts(status)]
+        parts = [f"{status.num_trials_running}/{workers} workers busy{_of_them(self._waiting)}", _counts(status)]
         if best is not None:
             parts.append(f"best {self._metric()} = {_number(best[1])} (trial {best[0]})")
         if status.cost >= MIN_SHOWN_COST:
             parts.append(_cost(status, self._goal.max_cost if self._goal else None))
         limit = self._goal.max_wallclock_time if self._goal else None
         return f"[{_elapsed(status, limit)}] {', '.join(parts)}"
+
+
+def _of_them(waiting: Collection[int]) -> str:
+    return f" ({len(waiting)} waiting)" if waiting else ""
 
 
 def _counts(status: TuningStatus) -> str:
@@ -256,12 +267,19 @@ def _settings(config: Config) -> str:
 
 
 def _view(
-    goal: _Goal, status: TuningStatus, best: Best | None, note: str, *, width: int, height: int
+    goal: _Goal,
+    status: TuningStatus,
+    best: Best | None,
+    note: str,
+    waiting: Collection[int],
+    *,
+    width: int,
+    height: int,
 ) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
-    parts: list[RenderableType] = [_headline(goal, status, width), _workers(goal, status)]
+    parts: list[RenderableType] = [_headline(goal, status, width), _workers(goal, status, waiting)]
     if best is not None:
         text = Text.assemble(("best ", "bold"), f"{goal.metric_names[0] if goal.metric_names else 'value'} ")
         text.append(_number(best[1]), "bold green")
@@ -270,7 +288,7 @@ def _view(
         parts.append(_one_line(text))
     rows = _choose_rows(goal, status, max(1, min(_MAX_ROWS, height - _OVERHEAD)))
     if rows:
-        parts.append(_trials(goal, rows, best, width, with_cost=not status.costs.is_empty))
+        parts.append(_trials(goal, rows, best, waiting, width, with_cost=not status.costs.is_empty))
         hidden = status.num_trials_started - len(rows)
         if hidden > 0:
             parts.append(Text(f"and {hidden} more trials", "dim"))
@@ -301,10 +319,10 @@ def _headline(goal: _Goal, status: TuningStatus, width: int) -> RenderableType:
     return grid
 
 
-def _workers(goal: _Goal, status: TuningStatus) -> RenderableType:
+def _workers(goal: _Goal, status: TuningStatus, waiting: Collection[int]) -> RenderableType:
     from rich.text import Text
 
-    text = Text.assemble(("workers ", "bold"), f"{status.num_trials_running}/{goal.n_workers}")
+    text = Text.assemble(("workers ", "bold"), f"{status.num_trials_running}/{goal.n_workers}{_of_them(waiting)}")
     text.append(f"  {_counts(status)}")
     if status.num_trials_failed:
         text.highlight_words([f"{status.num_trials_failed} failed"], "red")
@@ -329,7 +347,9 @@ def _choose_rows(goal: _Goal, status: TuningStatus, limit: int) -> list[TrialRow
     return running + heapq.nsmallest(limit - len(running), others, key=badness)
 
 
-def _trials(goal: _Goal, rows: list[TrialRow], best: Best | None, width: int, with_cost: bool) -> Table:
+def _trials(
+    goal: _Goal, rows: list[TrialRow], best: Best | None, waiting: Collection[int], width: int, with_cost: bool
+) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -350,7 +370,8 @@ def _trials(goal: _Goal, rows: list[TrialRow], best: Best | None, width: int, wi
         table.add_column("hyperparameters", no_wrap=True, overflow="ellipsis", ratio=1)
     for row in rows:
         is_best = best is not None and best[0] == row.trial_id
-        label, style = _LABELS[row.status]
+        is_waiting = row.status is Status.in_progress and row.trial_id in waiting
+        label, style = _WAITING if is_waiting else _LABELS[row.status]
         cells = [Text(str(row.trial_id)), Text(label, style)]
         if not essential:
             cells.append(Text(str(row.num_reports)))

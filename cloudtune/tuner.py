@@ -20,6 +20,7 @@ from cloudtune.experiment.core import CoreOptions, ExperimentCore
 from cloudtune.experiment.ports import (
     ExperimentStore,
     HasCost,
+    HasWaiting,
     ProvidesStore,
     SupportsCheckpoints,
     SupportsRestore,
@@ -274,9 +275,16 @@ class Tuner:
         if not isinstance(self._clock, VirtualClock):
             view = LiveView(print_update_interval_s=self.print_update_interval)
             metric, mode = self.scheduler.metric_names()[0], self.scheduler.metric_mode()[0]
+            backend = self.trial_backend
             observers.append(
                 LiveObserver(
-                    view, self._start_view, self.tuning_status, metric, mode, lambda: self._closing_note(core)
+                    view,
+                    self._start_view,
+                    self.tuning_status,
+                    metric,
+                    mode,
+                    lambda: self._closing_note(core),
+                    backend.waiting if isinstance(backend, HasWaiting) else tuple,
                 )
             )
         return observers

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from cloudtune import experiment_record as record
 from cloudtune.clock import Clock
@@ -137,6 +137,7 @@ class LiveObserver:
         status: What it shows.
         metric: Whose best value it shows, ``mode`` being ``"min"`` or ``"max"``.
         closing: Returns what there is to be said at the end of the session.
+        waiting: Returns the trials for which no machine runs yet.
     """
 
     def __init__(
@@ -147,12 +148,14 @@ class LiveObserver:
         metric: str,
         mode: str,
         closing: Callable[[], str],
+        waiting: Callable[[], Collection[int]] = tuple,
     ) -> None:
         self._view = view
         self._start = start
         self._status = status
         self._closing = closing
         self._metric, self._mode = metric, mode
+        self._find_waiting = waiting
         self._waiting = ""
 
     def on_session(self, past: Sequence[ev.Event]) -> None:
@@ -183,7 +186,8 @@ class LiveObserver:
 
     def _update(self, note: str = "") -> None:
         best = self._status.best(self._metric, self._mode)
-        self._view.update(self._status, None if best is None else (best.trial_id, best.value, best.config), note)
+        shown = None if best is None else (best.trial_id, best.value, best.config)
+        self._view.update(self._status, shown, note, self._find_waiting())
 
 
 def _shortened(reason: str) -> str:

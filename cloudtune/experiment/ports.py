@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
@@ -170,6 +170,15 @@ class HasOutput(Protocol):
     def stdout(self, trial_id: int) -> list[str]: ...
 
     def stderr(self, trial_id: int) -> list[str]: ...
+
+
+@runtime_checkable
+class HasWaiting(Protocol):
+    """A backend whose trials may wait for a machine after they have been started."""
+
+    def waiting(self) -> Collection[int]:
+        """Those that do, as far as is known. Asked at every turn: asks nobody."""
+        ...
 
 
 @runtime_checkable

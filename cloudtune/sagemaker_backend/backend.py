@@ -208,6 +208,10 @@ class SageMakerBackend:
         more."""
         self._opened().delete_checkpoint(trial_id)
 
+    def waiting(self) -> set[int]:
+        """See :meth:`HasWaiting.waiting <cloudtune.experiment.ports.HasWaiting.waiting>`."""
+        return set() if self._drive is None else self._drive.waiting()
+
     def stdout(self, trial_id: int) -> list[str]:
         """What the trial's jobs have printed, output and errors, over all attempts; from CloudWatch."""
         return self._opened().log(trial_id)

@@ -60,6 +60,10 @@ class _Commands:
         self.engine.post(lambda: self.engine.delete_checkpoint(trial_id))
         self.wake()
 
+    def waiting(self) -> set[int]:
+        runs = list(self.desk.runs.values())
+        return {run.trial.trial_id for run in runs if run.is_waiting and not run.stop_asked}
+
     def log(self, trial_id: int) -> list[str]:
         lines: list[str] = []
         tuner = self.desk.place.tuner_name
@@ -94,6 +98,8 @@ class Drive(Protocol):
     def retire(self, key: AttemptKey) -> None: ...
 
     def delete_checkpoint(self, trial_id: int) -> None: ...
+
+    def waiting(self) -> set[int]: ...
 
     def log(self, trial_id: int) -> list[str]: ...
 

@@ -19,6 +19,19 @@ class Phase(StrEnum):
     ended = "ended"  #: told
 
 
+#: What the service says of a job that waits for its instances, or for what has to be brought there.
+_BEFORE_TRAINING = (
+    "Starting",
+    "Pending",
+    "LaunchingMLInstances",
+    "PreparingTrainingStack",
+    "Downloading",
+    "DownloadingTrainingImage",
+    "Interrupted",
+    "Restarting",
+)
+
+
 @dataclass
 class TrialRun:
     """What the engine knows of an attempt.
@@ -84,6 +97,13 @@ class TrialRun:
     def is_live(self) -> bool:
         """Whether its job exists and is not known to have ended."""
         return self.phase is Phase.created and self.terminal_at is None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether its job, or the container of that, is yet to come."""
+        if self.status is None:
+            return self.phase is Phase.queued or not self.reports.exists
+        return self.phase is Phase.queued or self.status.phase in _BEFORE_TRAINING
 
     def next_job(self) -> None:
         """The job came to nothing: another one for the same attempt."""

@@ -203,3 +203,19 @@ def test_measured_cost_is_shown_with_its_limit_and_by_trial() -> None:
     assert "~$1.75 of $5.00 (other than trials: $0.50)" in frame
     rows = [line.split() for line in frame.replace("\r", "").splitlines() if re.match(r" +\d ", line)][-3:]
     assert [row[row.index("lr=0.5") - 1] for row in rows] == ["$0.0042", "$1.25", "-"]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_trials_that_wait_for_a_machine_do_not_run(terminal: bool) -> None:
+    clock, out = VirtualClock(), io.StringIO()
+    console = Console(file=out, force_terminal=terminal, width=100, height=20, color_system=None)
+    status = TuningStatus(["loss"], [TrialStarted(0.0, 0.0, i, 0, {"lr": 0.5}) for i in range(3)])
+    status.observe(StopRequested(0.0, 1.0, 2, 0, "stopped"))
+    view = LiveView(console, clock=clock)
+    view.start("slow", ["loss"], ["min"], 4)
+    view.update(status, None, waiting={1, 2})
+    view.stop()
+    said = CONTROL.sub("", out.getvalue()).replace("\r", "")
+    assert ("workers 3/4 (2 waiting)" if terminal else "3/4 workers busy (2 waiting)") in said
+    rows = [line.split()[:2] for line in said.splitlines() if re.match(r" +\d ", line)][-3:]
+    assert rows == ([["0", "running"], ["1", "waiting"], ["2", "stopping"]] if terminal else [])

@@ -59,6 +59,24 @@ def test_a_trial_from_start_to_end(desk: Desk, cloud: HandCloud) -> None:
     assert desk.ends()[0].outcome is Outcome.completed
 
 
+def test_which_trials_wait_for_their_machines(cloud: HandCloud, tmp_path: Path) -> None:
+    cloud.limits[TYPE, Usage.on_demand] = 1
+    desk = Desk(cloud, tmp_path)
+    desk.open()
+    for trial_id in (0, 1):
+        desk.start(trial_id)
+    desk.passes(5)
+    assert desk.backend.waiting() == {0, 1}  # for an instance, and for the quota
+    cloud.becomes("0-0", "InProgress", "Training")
+    desk.passes(5)
+    assert desk.backend.waiting() == {1}
+    cloud.becomes("0-0", "InProgress", "Restarting")  # elsewhere, after a spot interruption
+    desk.passes(5)
+    assert desk.backend.waiting() == {0, 1}
+    desk.backend.close()
+    assert desk.backend.waiting() == set()
+
+
 def test_reports_that_come_with_the_end_are_not_hidden_by_a_stop(desk: Desk, cloud: HandCloud) -> None:
     desk.start(0)
     desk.passes(1)
