@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +17,10 @@ from cloudtune.stores.journal_index import Segment
 class Comparison:
     """One of the two journals is a beginning of the other.
 
-    ``same``: segments that are the same in both. ``is_behind``: S3 has events that are not here.
+    ``same``: segments that are the same in both, with their etags. ``is_behind``: S3 has events that are not here.
     """
 
-    same: frozenset[Path]
+    same: Mapping[Path, str]
     is_behind: bool
 
 
@@ -31,18 +31,18 @@ def compare(segments: Sequence[Segment], objects: S3Objects, journal: S3Uri) -> 
         StoreError: Two sessions have written different things.
     """
     there = [item for item in objects.list(journal) if item.uri.key.endswith(".jsonl")]
-    same: set[Path] = set()
+    same: dict[Path, str] = {}
     more_here = more_there = False
     for segment, item in zip(segments, there, strict=False):
         if segment.path.name != item.uri.key.rpartition("/")[2]:
             raise _differ(segment.path, item.uri)
         here = _content(segment)
         if _is_same(here, item):
-            same.add(segment.path)
+            same[segment.path] = item.etag
             continue
         copy = objects.get(item.uri)
         if copy == here:
-            same.add(segment.path)
+            same[segment.path] = item.etag
         elif copy.startswith(here):
             more_there = True
         elif here.startswith(copy):
@@ -53,7 +53,7 @@ def compare(segments: Sequence[Segment], objects: S3Objects, journal: S3Uri) -> 
     more_there = more_there or len(there) > len(segments)
     if more_here and more_there:
         raise _differ(segments[-1].path, there[-1].uri)
-    return Comparison(frozenset(same), more_there)
+    return Comparison(same, more_there)
 
 
 def _content(segment: Segment) -> bytes:

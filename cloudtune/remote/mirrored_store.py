@@ -102,6 +102,8 @@ class MirroredStore:
         self._thread: threading.Thread | None = None
         #: What S3 has of each file: (size, mtime in ns).
         self._uploaded: dict[Path, tuple[int, int]] = {}
+        #: Etags there, as far as they are known.
+        self._etags: dict[Path, str] = {}
         self._durable = 0
         self._check_at = 0.0
         self._remind_at: float | None = None
@@ -125,7 +127,7 @@ class MirroredStore:
         self.restore()
         self._store.open(holder)
         try:
-            self._holder, self._conflict = holder, None
+            self._holder, self._conflict, self._etags = holder, None, {}
             self._claim = self._make_claim(self._objects, self._state, self._clock)
             if self._try_to_claim() and self._fetch_rest():
                 self._store.close()
@@ -245,6 +247,7 @@ class MirroredStore:
             self._uploaded.pop(path, None)  # what an earlier session knew of S3 need not be true any more
             if path in found.same:
                 self._uploaded[path] = _version(path)
+        self._etags = dict(found.same)
         return found.is_behind and bool(self._fetch())
 
     def _confirm_claim(self) -> None:
@@ -346,11 +349,11 @@ class MirroredStore:
         given up for dead, sent before it knew of this one, may arrive after it has been read, and replace it."""
         if self._claim.is_taken:
             self._claim.check()
-        sizes = {item.uri: item.size for item in self._objects.list(self._state)}
+        there = {item.uri: item for item in self._objects.list(self._state)}
         for path, (size, _) in list(self._uploaded.items()):
-            uri = self._state / path.relative_to(self._paths.dir).as_posix()
-            if sizes.get(uri) != size:  # whole lines are added, and never changed: other content has another size
-                logger.warning("%s is not what was uploaded any more; it is uploaded again.", uri)
+            found = there.get(self._state / path.relative_to(self._paths.dir).as_posix())
+            if found is None or found.size != size or found.etag != self._etags.get(path, found.etag):
+                logger.warning("S3 has %s of %s no longer; it is uploaded again.", path.name, self._state)
                 del self._uploaded[path]
 
     def _check_claim(self) -> None:
@@ -366,7 +369,8 @@ class MirroredStore:
                 with segment.path.open("rb") as file:
                     content = file.read(segment.num_bytes)  # whole lines: what is being written is not seen
                 self._check_claim()
-                self._objects.put(self._state / "journal" / segment.path.name, content)
+                uri = self._state / "journal" / segment.path.name
+                self._etags[segment.path] = self._objects.put(uri, content)
                 self._check_claim()  # else it may have arrived after a successor had read the journal
                 self._uploaded[segment.path] = version
             self._durable = max(self._durable, segment.first_event + segment.num_events)
@@ -375,7 +379,7 @@ class MirroredStore:
         path = self._paths.metadata
         if path.exists() and self._uploaded.get(path) != (version := _version(path)):
             self._check_claim()
-            self._objects.upload(path, self._state / path.name)
+            self._etags[path] = self._objects.upload(path, self._state / path.name)
             self._uploaded[path] = version
 
 

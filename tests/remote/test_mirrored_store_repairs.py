@@ -80,6 +80,17 @@ def test_the_last_words_of_an_instance_that_was_given_up_do_not_stay(
     assert in_s3(bucket) == new.on_disk()
 
 
+def test_other_content_of_the_same_size_is_noticed(bucket: Bucket, tmp_path: Path) -> None:
+    """The first words of two sessions, which both found nothing, are much alike."""
+    instance = Instance(bucket, tmp_path)
+    instance.store.open("me")
+    instance.record([started(0)])
+    ((name, content),) = instance.on_disk().items()
+    instance.line.objects.put(STATE / name, content.replace(b"0.5", b"0.7"))
+    instance.store.close()
+    assert in_s3(bucket) == {name: content}
+
+
 @pytest.mark.parametrize("at_end", [True, False])
 def test_what_was_removed_is_uploaded_again(bucket: Bucket, tmp_path: Path, at_end: bool) -> None:
     instance = Instance(bucket, tmp_path)
