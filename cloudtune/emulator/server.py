@@ -128,14 +128,19 @@ class SageMakerEmulator:
         self.roles = Roles()
 
     def start(self) -> SageMakerEmulator:
-        """Serves from now on; returns when ready.
+        """Serves from now on; returns when ready. Not to be called again: ``with SageMakerEmulator()`` calls it.
 
         Raises:
-            SpecError: The port is taken, the isolation does not work here, the scenario kills the emulator, or
-                ``state_dir`` is no folder of the emulator's.
+            SpecError: The port is taken, the isolation does not work here, the scenario kills the emulator,
+                ``state_dir`` is no folder of the emulator's, or this one has been started before.
             Conflict: Another emulator has ``state_dir``.
             StoreError: What is in ``state_dir`` is damaged.
         """
+        if self._server is not None:
+            raise SpecError(
+                "This emulator has been started before.",
+                "Use it in a with block, or call start(), not both; for another start make another one.",
+            )
         check_killable(self._scenario, self.restart)
         if self._state_dir is not None:
             self._state = StateFolder(self._state_dir)

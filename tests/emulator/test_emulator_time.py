@@ -101,3 +101,14 @@ def test_closing_twice_is_closing_once() -> None:
     emulator.close()
     emulator.close()
     assert emulator.wait_closed(0)
+
+
+def test_one_is_started_once() -> None:
+    with SageMakerEmulator() as emulator:
+        address = emulator.endpoint_url
+        with pytest.raises(SpecError, match="started before"):
+            emulator.start()
+        assert emulator.endpoint_url == address
+        assert Rig(address, emulator.role_arn).keys("") == []
+    with pytest.raises(SpecError, match="another one"):
+        emulator.start()
