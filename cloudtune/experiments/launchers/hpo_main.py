@@ -29,6 +29,7 @@ from cloudtune.experiments.retries import first_that_has_not_failed
 from cloudtune.optimizer.scheduler import Scheduler
 from cloudtune.paths import ExperimentPaths, experiments_root
 from cloudtune.remote import in_job
+from cloudtune.results_callback import ExtraResultsComposer, StoreResultsCallback
 from cloudtune.tuner import Tuner
 
 logger = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ class TuningCommand(StudyCommand):
         benchmark_definitions: BenchmarkDefinitions,
         extra_args: ExtraArguments = None,
         map_method_args: MapMethodArguments = None,
+        extra_results: ExtraResultsComposer | None = None,
         argv: Sequence[str] | None = None,
     ) -> int:
         """Parses the command line and runs the experiments.
@@ -57,6 +59,7 @@ class TuningCommand(StudyCommand):
             extra_args: Further command line arguments; dicts of ``name`` and what ``add_argument`` takes. Their
                 values become metadata.
             map_method_args: ``(arguments, method, scheduler_kwargs) -> scheduler_kwargs``.
+            extra_results: Makes further columns of the results.
             argv: Default: the process's.
 
         Returns:
@@ -83,14 +86,18 @@ class TuningCommand(StudyCommand):
                     f"x {len(cli.seeds_of(arguments))} seeds.",
                     "Add --method NAME, and for seed K --start_seed K --num_seeds K+1; launchers run many.",
                 )
-            _run_all(trials, runs, make, extra)
+            _run_all(trials, runs, make, extra, extra_results)
             return 0
 
         return run_program(command, argv)
 
 
 def _run_all(
-    trials: Trials, runs: Sequence[tuple[str, int]], make_scheduler: SchedulerMaker, extra: Sequence[str]
+    trials: Trials,
+    runs: Sequence[tuple[str, int]],
+    make_scheduler: SchedulerMaker,
+    extra: Sequence[str],
+    extra_results: ExtraResultsComposer | None,
 ) -> None:
     arguments, name = trials.arguments, trials.benchmark_name
     study = None
@@ -113,7 +120,7 @@ def _run_all(
             **experiment_metadata(trials, method, seed),
             **{key: getattr(arguments, key) for key in extra},
         }
-        tuner = build_tuner(trials, make_scheduler(method, seed), metadata)
+        tuner = build_tuner(trials, make_scheduler(method, seed), metadata, extra_results)
         if arguments.launched_remotely:
             in_job.settle(tuner)
             _run(tuner)
@@ -221,9 +228,12 @@ def experiment_metadata(trials: Trials, method: str, seed: int) -> dict[str, Any
     }
 
 
-def build_tuner(trials: Trials, scheduler: Any, metadata: Mapping[str, Any]) -> Tuner:
+def build_tuner(
+    trials: Trials, scheduler: Any, metadata: Mapping[str, Any], extra_results: ExtraResultsComposer | None = None
+) -> Tuner:
     """The tuner of one experiment of a study; its name is a function of tag, benchmark, method and seed."""
     arguments = trials.arguments
+    callbacks = [] if extra_results is None else [StoreResultsCallback(extra_results_composer=extra_results)]
     return Tuner(
         trials.make_backend(),
         scheduler,
@@ -235,6 +245,7 @@ def build_tuner(trials: Trials, scheduler: Any, metadata: Mapping[str, Any]) -> 
         ),
         suffix_tuner_name=False,
         save_tuner=arguments.save_tuner,
+        callbacks=callbacks,
         metadata=metadata,
         **trials.tuner_options(),
     )
