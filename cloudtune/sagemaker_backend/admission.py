@@ -15,8 +15,10 @@ _REFUSED_S, _MAX_REFUSED_S = 15.0, 120.0
 # After a job that found no instance; and how long until that is forgotten.
 _NO_CAPACITY_S, _MAX_NO_CAPACITY_S = 60.0, 900.0
 _CAPACITY_MEMORY_S = 2 * _MAX_NO_CAPACITY_S
-#: Only the end of a job of our own can help, of which we hear anyway.
+#: Mostly only the end of a job of our own can help, of which we hear anyway.
 _LOOK_AGAIN_S = 30.0
+#: A quota that was heard of so long ago may have been raised: the service is asked, by way of a job.
+_DOUBT_S = 900.0
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,8 @@ class Admission:
         self._keep_alive = keep_alive
         self._rng = rng
         self._limits: dict[tuple[str, Usage], int] = {}
+        #: By type: when its limit, where that is in the way, is doubted.
+        self._doubts: dict[str, float] = {}
         self._live: dict[str, _Instances] = {}
         self._warm: dict[str, _Instances] = {}
         #: The job whose warm instances were granted last: if that is refused, they are not there.
@@ -101,6 +105,7 @@ class Admission:
         limit_s = min(_MAX_REFUSED_S, _REFUSED_S * 2.0 ** min(pause.failures, 10))
         pause.until = now + limit_s * self._rng.uniform(0.5, 1.0)
         pause.failures += 1
+        self._doubts[instance_type] = now + _DOUBT_S
         pause.refusal = parse_refusal(message)
         if pause.refusal is not None:
             self.know_quota(pause.refusal.instance_type, pause.refusal.usage, pause.refusal.limit)
@@ -131,6 +136,10 @@ class Admission:
         pool = self._pool(instance_type, count)
         if pool is not None:  # the service gives it away by itself
             del self._warm[pool]
+        limit = self._limits.get((instance_type, self._usage))
+        if limit is not None and self._used(instance_type) > limit:  # it was raised: how far, a refusal will tell
+            del self._limits[instance_type, self._usage]
+            self._doubts.pop(instance_type, None)
 
     def released(self, job: str, now: float, warm_until: float | None = None) -> None:
         """The job has ended, and its instances are kept warm until then, or not (any more). May be said again."""
@@ -211,21 +220,25 @@ class Admission:
         limit = self._limits.get((instances.instance_type, Usage.warm_pool))
         return limit is None or _total(self._warm, instances.instance_type) + instances.count <= limit
 
+    def _used(self, instance_type: str) -> int:
+        return _total(self._live, instance_type) + _total(self._warm, instance_type)
+
     def _is_too_large(self, instance_type: str, count: int) -> bool:
         limit = self._limits.get((instance_type, self._usage))
         return limit is not None and limit < count
 
     def _obstacle(self, instance_type: str, count: int, now: float) -> Wait | None:
-        limit = self._limits.get((instance_type, self._usage))
         live, warm = _total(self._live, instance_type), _total(self._warm, instance_type)
         own = f"{live} by trials of this experiment" + (f", {warm} kept warm" if warm else "")
-        if limit is not None and limit < count:
-            return Wait(now + _MAX_NO_CAPACITY_S, f"{instance_type}: the quota is {limit}, and it needs {count}")
+        limit = self._limits.get((instance_type, self._usage))
         if limit is not None and live + warm + count > limit:
-            ends = [pool.until for pool in self._warm.values() if pool.instance_type == instance_type]
-            return Wait(
-                min([now + _LOOK_AGAIN_S, *ends]), f"{instance_type}: the quota of {limit} is in use, {own}"
-            )
+            doubted_at = self._doubts.setdefault(instance_type, now + _DOUBT_S)
+            if now < doubted_at:
+                if limit < count:
+                    return Wait(doubted_at, f"{instance_type}: the quota is {limit}, and it needs {count}")
+                ends = [pool.until for pool in self._warm.values() if pool.instance_type == instance_type]
+                until = min([now + _LOOK_AGAIN_S, doubted_at, *ends])
+                return Wait(until, f"{instance_type}: the quota of {limit} is in use, {own}")
         refused = self._refusals.get(instance_type)
         if refused is not None and now < refused.until:
             said = refused.refusal

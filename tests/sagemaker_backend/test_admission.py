@@ -140,9 +140,29 @@ def test_a_quota_that_is_lowered_midway() -> None:
     found.refused(A, refusal(2, 4), 0.0)
     found.released("0", 1.0)
     found.released("1", 2.0)
-    assert "quota of 2 is in use" in waits(found.choose(1000.0)).reason
-    found.released("2", 1001.0)
-    assert found.choose(1001.0) == Grant(A)
+    assert "quota of 2 is in use" in waits(found.choose(800.0)).reason
+    found.released("2", 801.0)
+    assert found.choose(801.0) == Grant(A)
+
+
+@pytest.mark.parametrize("limit", [0, 1, 2])
+def test_a_quota_that_is_raised_is_noticed_by_asking_now_and_then(limit: int) -> None:
+    found = admission(A)
+    found.know_quota(A, Usage.spot, limit)
+    for number in range(limit):
+        found.occupied(str(number), A, 1)
+    for heard in (0.0, 900.0, 1800.0):
+        waits(found.choose(heard))
+        waits(found.choose(heard + 899.0))
+        now = heard + 900.0
+        assert found.choose(now) == Grant(A)
+        if heard < 1800.0:  # not raised yet
+            found.refused(A, refusal(limit, limit), now)
+    for number in range(10, 14):  # raised: as many as there are
+        assert found.choose(now) == Grant(A)
+        found.occupied(str(number), A, 1)
+    found.refused(A, refusal(limit + 4, limit + 4), now)
+    assert f"quota of {limit + 4} is in use" in waits(found.choose(now + 800.0)).reason
 
 
 def test_types_without_capacity_are_avoided_for_a_while() -> None:
