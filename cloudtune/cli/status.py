@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 NEEDS_ATTENTION = 9
 #: Ended jobs shown besides those that run.
 _ENDED_JOBS = 5
+#: Jobs named that belong to no experiment.
+_MAX_UNKNOWN = 5
 _EPILOG = """\
 examples:
   cloudtune status                        what runs now, here and in the account
@@ -93,15 +95,24 @@ def _look(options: argparse.Namespace, access: Access, console: Console) -> tupl
 def _show_what_runs(options: argparse.Namespace, access: Access, console: Console) -> int:
     from cloudtune.experiments.operations.overview import what_runs
 
-    running = what_runs(access)
+    overview = what_runs(access)
+    running = overview.experiments
     if options.json:
         print(json.dumps([_document(item) for item in running]), flush=True)
         return NEEDS_ATTENTION if any(not item.tuner for item in running) else 0
     say = sayer(console)
     if access.account is None:
         say("There are no AWS credentials: experiments on this machine alone.")
+    if overview.unknown:
+        names = [job.name for job in overview.unknown]
+        more = f" and {len(names) - _MAX_UNKNOWN} more" if len(names) > _MAX_UNKNOWN else ""
+        say(
+            f"{plural(len(names), 'job')} of the account with nothing of an experiment in S3 "
+            f"(just launched, or not cloudtune's): {', '.join(names[:_MAX_UNKNOWN])}{more}."
+        )
     if not running:
-        say("Nothing runs. 'cloudtune list' shows what there is on this machine.")
+        nothing = "No experiment" if overview.unknown else "Nothing"
+        say(f"{nothing} runs. 'cloudtune list' shows what there is on this machine.")
         return 0
     lines = [["experiment", "tag", "tuner", ">jobs", ">trials", ">reports", "best"]]
     for item in running:

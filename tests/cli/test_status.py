@@ -97,6 +97,9 @@ def test_where_a_tuner_lives(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_job_that_has_written_nothing_yet(lab: Lab, capsys: Capture) -> None:
     lab.start_tuner("launched")
+    assert cli.main(["status"]) == 0
+    said = capsys.readouterr().out
+    assert "just launched, or not cloudtune's): launched." in said and "Nothing runs" not in said
     assert cli.main(["status", "launched"]) == 0
     assert "job launched (" in capsys.readouterr().out
     assert cli.main(["status", "lunched"]) == 3
@@ -114,7 +117,9 @@ def test_what_runs(lab: Lab, own_folder: Path, capsys: Capture) -> None:
     store = FileStore(ExperimentPaths(own_folder / "here"))
     store.open(f"{socket.gethostname()}:{os.getpid()}")
     assert cli.main(["status"]) == 0
-    rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()[1:]}
+    unknown, _, *lines = capsys.readouterr().out.splitlines()
+    assert unknown.startswith("1 job of the account") and unknown.endswith(": somebody-elses.")
+    rows = {line.split()[0]: line for line in lines}
     assert set(rows) == {"here", "study-asha-0"}
     assert "job study-asha-0" in rows["study-asha-0"] and "loss 9" in rows["study-asha-0"]
     store.close()

@@ -34,16 +34,29 @@ class Running:
     jobs: list[JobStatus] = field(default_factory=list)
 
 
-def what_runs(access: Access) -> list[Running]:
-    """Experiments with a tuner on this machine, or with jobs in the account. Two listings of the account's running
-    jobs (ten of them a call), one of what there is in S3, and what it takes to bring each of those that run up to
-    date."""
+@dataclass
+class Overview:
+    """What runs.
+
+    Args:
+        experiments: With a tuner on this machine, or with jobs in the account.
+        unknown: Jobs of no experiment that has written anything yet: just launched, or not ours.
+    """
+
+    experiments: list[Running]
+    unknown: list[JobStatus] = field(default_factory=list)
+
+
+def what_runs(access: Access) -> Overview:
+    """Two listings of the account's running jobs (ten of them a call), one of what there is in S3, and what it
+    takes to bring each of the experiments that run up to date."""
     here = {running.subject.name: running for running in _here(access)}
     if access.account is None:
-        return list(here.values())
+        return Overview(list(here.values()))
     listed = access.account.jobs.in_progress()
     tags = _tags_of(listed, access.account, set(here))
     found = dict(here)
+    unknown = {job.name: job for job in listed}
     for name, jobs in jobs_by_experiment(listed, tags).items():
         running = here.get(name) or _from_s3(name, tags[name], access)
         running.jobs = [job.status for job in jobs.trials]
@@ -51,7 +64,9 @@ def what_runs(access: Access) -> list[Running]:
         if tuner is not None and not running.tuner:
             running.tuner = f"job {tuner.name} ({tuner.phase or tuner.state})"
         found[name] = running
-    return list(found.values())
+        for job in jobs.running:
+            unknown.pop(job.name, None)
+    return Overview(list(found.values()), list(unknown.values()))
 
 
 def _here(access: Access) -> list[Running]:
