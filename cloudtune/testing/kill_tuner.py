@@ -24,7 +24,7 @@ ENV_MARKER = "CLOUDTUNE_KILL_RUN"
 #: How often the journal is looked at.
 _TICK_S = 0.004
 #: Processes that are being reaped get this long to vanish.
-_SETTLE_S = 3.0
+_SETTLE_S = 10.0
 _LOG_TAIL_BYTES = 3000
 
 

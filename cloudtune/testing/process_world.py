@@ -17,7 +17,7 @@ from cloudtune.testing.world import Launch
 from cloudtune.trial import Config
 
 #: Processes that have been killed get this long to vanish, seconds.
-_SETTLE_S = 10.0
+_SETTLE_S = 30.0
 
 
 @dataclass

@@ -18,7 +18,7 @@ def scripts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(name: str, *arguments: str) -> str:
     command = [sys.executable, str(BENCHMARKS / name), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     return done.stdout
 

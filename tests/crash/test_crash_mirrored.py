@@ -216,6 +216,7 @@ def test_a_store_that_is_opened_again_keeps_what_s3_lacks(
         if thread.name == "cloudtune-mirror":
             thread.join(60)
     wire.fuse = Fuse()
+    monkeypatch.setattr(mirrored_store, "_FLUSH_S", 60.0)
     store.open("me")
     assert store.read() == [numbered(0), numbered(1)]
     store.close()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from cloudtune.constants import ENV_FOLDER
+from cloudtune.testing import kill_tuner
 from cloudtune.testing.kill_tuner import KillOptions, KillReport, run_with_kills
 
 TUNER = Path(__file__).with_name("kill_me_tune.py")
@@ -77,7 +78,8 @@ def test_flaws_are_noticed(tmp_path: Path, journal: str, problem: str) -> None:
         fake(tmp_path, script)
 
 
-def test_a_process_that_is_left_over_is_noticed(tmp_path: Path) -> None:
+def test_a_process_that_is_left_over_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kill_tuner, "_SETTLE_S", 0.1)
     script = tmp_path / "fake_tuner.py"
     script.write_text(
         JOURNAL

@@ -37,7 +37,7 @@ if args.fails and os.environ["CLOUDTUNE_ATTEMPT"] == "0":
 
 
 class LocalRig:
-    patience_s = 30.0
+    patience_s = 60.0
 
     def __init__(self, root: Path) -> None:
         self.clock = WallClock()

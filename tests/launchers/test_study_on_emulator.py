@@ -19,7 +19,7 @@ from cloudtune.experiments.launchers.launch_remote_local import launch_remote
 pytest_plugins = ["cloudtune.emulator.pytest_plugin"]
 
 TWO = {name: methods[name] for name in ("RS", "ASHA")}
-HEIGHT = ["--benchmark", "train_height", "--max_wallclock_time", "2"]
+HEIGHT = ["--benchmark", "train_height", "--max_wallclock_time", "5"]
 TRAIN_HEIGHT_EPOCHS = 27
 
 

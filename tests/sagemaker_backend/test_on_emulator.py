@@ -21,7 +21,7 @@ from cloudtune.paths import ExperimentPaths, experiments_root
 from cloudtune.stores import FileStore
 from cloudtune.testing.journal_checks import check_journal
 
-_PATIENCE_S = 90.0
+_PATIENCE_S = 250.0
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def _costs_are_what_is_billed(aws: SageMakerEmulator, events: list[ev.Event]) ->
 def test_a_tuner_that_is_killed_is_continued_and_its_jobs_are_adopted(
     aws: SageMakerEmulator, tmp_path: Path
 ) -> None:
-    command = [sys.executable, str(Path(__file__).with_name("tune_jobs.py")), str(tmp_path), "killed"]
+    command = [sys.executable, str(Path(__file__).with_name("tune_jobs.py")), str(tmp_path), "killed", "0.5"]
     clock, deadline = WallClock(), WallClock().now() + _PATIENCE_S
     store = FileStore(ExperimentPaths(experiments_root() / "killed"))
     with subprocess.Popen(command) as process:
@@ -103,7 +103,8 @@ def test_a_tuner_that_is_killed_is_continued_and_its_jobs_are_adopted(
 
 def test_a_second_tuner_is_refused_with_the_name_of_the_first(aws: SageMakerEmulator, tmp_path: Path) -> None:
     """On another machine: with a folder of its own, so that no lock of the disk is in the way."""
-    command = [sys.executable, str(Path(__file__).with_name("tune_jobs.py")), str(tmp_path), "taken"]
+    # The first one goes on for long enough that the second one finds it.
+    command = [sys.executable, str(Path(__file__).with_name("tune_jobs.py")), str(tmp_path), "taken", "3"]
     clock, deadline = WallClock(), WallClock().now() + _PATIENCE_S
     store = FileStore(ExperimentPaths(experiments_root() / "taken"))
     with subprocess.Popen(command) as process:

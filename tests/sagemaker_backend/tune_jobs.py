@@ -8,4 +8,4 @@ from pathlib import Path
 from job_rig import make_tuner
 
 if __name__ == "__main__":
-    make_tuner(Path(sys.argv[1]), sys.argv[2], trials=3, epoch_s=0.5, epochs=3).run()
+    make_tuner(Path(sys.argv[1]), sys.argv[2], trials=3, epoch_s=float(sys.argv[3]), epochs=3).run()
