@@ -62,6 +62,7 @@ def metadata_of(
         "st_tuner_start_timestamp": created,
         "entrypoint": backend.get("entrypoint", ""),
         "backend": backend.get("backend", ""),
+        **({"s3_path": backend["s3_path"]} if "s3_path" in backend else {}),
         "metric_names": description["metric_names"],
         "metric_mode": description["metric_mode"],
         "scheduler_name": description["scheduler_name"],

@@ -122,7 +122,9 @@ class SageMakerBackend:
 
     def metadata(self) -> dict[str, Any]:
         spec = self._template.spec
+        place = {} if self.s3_path is None else {"s3_path": self.s3_path}
         return {
+            **place,
             "backend": type(self).__name__,
             "entrypoint": self.entrypoint_path().stem,
             "entry_point": " ".join(self._template.command),

@@ -20,6 +20,7 @@ from cloudtune.experiments.operations.inventory import (
 )
 from cloudtune.experiments.operations.jobs import ExperimentJobs, jobs_by_experiment
 from cloudtune.experiments.operations.local_tuner import tuner_here
+from cloudtune.experiments.operations.subject import place_of
 from cloudtune.experiments.operations.tuner_life import sign_in
 from cloudtune.paths import ExperimentPaths, S3Uri, experiments_root, tag_prefix
 
@@ -165,6 +166,12 @@ def _look(account: Account, name: str | None, tag: str | None) -> list[Stored]:
     where = tag_prefix(account.bucket, tag)
     if name is not None:
         located = account.experiments.find(name, tag)
+        place = place_of(ExperimentPaths.of(name))
+        if located is None and place is not None:
+            raise NotFound(
+                f"{name} is kept in {place.root}, an s3_path of its own, where nothing is deleted.",
+                f"'cloudtune stop {name}' stops its jobs; 'aws s3 rm --recursive {place.root}' removes its files.",
+            )
         if located is None:
             raise NotFound(
                 f"There is no experiment {name!r} in {where}.", "'cloudtune clean --all' shows what there is."

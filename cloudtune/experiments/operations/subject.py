@@ -8,18 +8,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from cloudtune.aws.job_status import JobStatus
 from cloudtune.errors import CloudtuneError, NotFound
 from cloudtune.experiment.events import CostMeasured, Event, ExperimentEnded
+from cloudtune.experiment_record import read_metadata
 from cloudtune.experiments.experiment_result import ExperimentResult
 from cloudtune.experiments.loading import load_experiment, load_experiments
-from cloudtune.experiments.operations.account import Access
+from cloudtune.experiments.operations.account import Access, Account
 from cloudtune.experiments.operations.jobs import ExperimentJobs, jobs_of
 from cloudtune.experiments.s3_experiments import Located, came_from_s3
-from cloudtune.paths import ExperimentPaths, S3ExperimentPaths, experiments_root
+from cloudtune.paths import S3_BASE, ExperimentPaths, S3ExperimentPaths, S3Uri, experiments_root
+from cloudtune.remote import job_layout as layout
 from cloudtune.stores.file import FileStore
 
 _log = logging.getLogger(__name__)
 
+#: Of experiments that are kept under a prefix of their own.
+_OWN_PLACE = "One with an s3_path of its own is known on the machine that tunes it alone."
 #: Backends whose trials are processes beside the tuner.
 _WITHOUT_JOBS = ("LocalBackend", "PythonBackend", "SimulatorBackend")
 
@@ -80,7 +85,8 @@ class Subject:
         if account is None:
             return None
         if self.is_from_here:
-            return account.experiments.find(self.name, self.tag)
+            place = place_of(self.paths)
+            return account.experiments.find(self.name, self.tag) if place is None else Located(place, self.tag)
         return Located(S3ExperimentPaths.of(account.bucket, self.name, self.tag), self.tag)
 
     @cached_property
@@ -97,6 +103,12 @@ class Subject:
     def costs(self) -> dict[str, CostMeasured]:
         """What the tuner has recorded, the newest of each source."""
         return {event.source: event for event in self.events if isinstance(event, CostMeasured)}
+
+
+def place_of(paths: ExperimentPaths) -> S3ExperimentPaths | None:
+    """Where an experiment lies in S3 that was given a place of its own; None: where all are, or not known here."""
+    s3_path = (read_metadata(paths.dir) or {}).get("s3_path")
+    return None if not isinstance(s3_path, str) else S3ExperimentPaths(S3Uri.parse(s3_path) / paths.name)
 
 
 def find_subjects(name: str | None, tag: str | None, access: Access) -> list[Subject]:
@@ -120,11 +132,33 @@ def find_subject(name: str, tag: str | None, access: Access) -> Subject:
             raise
         launched = jobs_of(name, access.account.jobs)
         if launched.tuner:
+            _say_if_elsewhere(name, launched.tuner[0], access.account)
             return Subject(name, tag, None, access)
+        if tag is None and _is_study(name, access.account):
+            hint = f"Write --tag {name}; 'cloudtune list --tag {name}' lists its experiments."
+            raise NotFound(f"{name!r} is a study, not an experiment.", hint) from error
+        if "Similar names" in error.hint:
+            raise
         near = difflib.get_close_matches(name, _names_of_jobs(access), n=3, cutoff=0.6)
-        if near and "Similar names" not in error.hint:
+        if near:
             raise NotFound(error.message, f"Similar names of jobs that run: {', '.join(near)}.") from error
-        raise
+        raise NotFound(error.message, f"{error.hint} {_OWN_PLACE}") from error
+
+
+def _is_study(name: str, account: Account) -> bool:
+    inside = [experiment.name for experiment in account.experiments.experiments(name)]
+    return bool(inside) and "state" not in inside  # else it is an experiment without a tag
+
+
+def _say_if_elsewhere(name: str, tuner: JobStatus, account: Account) -> None:
+    """Its job alone knows where an experiment is kept that was given a place of its own (``s3_path``)."""
+    state = S3Uri.parse(tuner.environment.get(layout.ENV_STATE_URI) or f"s3://{account.bucket}/{S3_BASE}/{name}")
+    if state.bucket != account.bucket or not state.key.startswith(f"{S3_BASE}/"):
+        folder = experiments_root() / name
+        _log.warning(
+            "%s is kept in %s, where this command does not look: 'aws s3 sync %s %s' brings here what there is.",
+            *(name, state, state, folder),
+        )
 
 
 def _names_of_jobs(access: Access) -> Sequence[str]:
