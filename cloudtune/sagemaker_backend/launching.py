@@ -57,6 +57,7 @@ class Launcher:
         self._waits: set[str] = set()
         self._again_at = 0.0
         self._remind_at = float("-inf")
+        self._stepped_at = float("-inf")
 
     def put(self, run: TrialRun) -> None:
         """A run without a job, as far as is known."""
@@ -68,7 +69,8 @@ class Launcher:
         """When something may be done for those that wait; infinity if none does."""
         if not self._queue:
             return float("inf")
-        failed = (run.creating.not_before for run in self._queue.values() if run.creating.failures)
+        # Whose pause was over at the last step has been tried there.
+        failed = (at for run in self._queue.values() if (at := run.creating.not_before) > self._stepped_at)
         return max(self._creating.next_at(), min(self._again_at, min(failed, default=float("inf"))))
 
     @property
@@ -78,6 +80,7 @@ class Launcher:
 
     def step(self, now: float, may_create: bool = True) -> None:
         """Does what is possible. Without ``may_create``, looks for the jobs of runs that are to be stopped."""
+        self._stepped_at = now
         if self._queue and self._creating.is_due(now):
             runs = [run for run in self._queue.values() if may_create or run.stop_asked]
             self._creating.attempt(now, lambda: self._work(runs, now))

@@ -8,6 +8,7 @@ import pytest
 from hand_cloud import HandCloud
 from hand_desk import CAPACITY, TYPE, Desk
 
+from cloudtune.clock import VirtualClock
 from cloudtune.errors import AccessDenied, InvalidRequest, QuotaExceeded, ResourceNotFound, ServiceFailed
 from cloudtune.sagemaker_backend.ports import Usage
 from cloudtune.trial import Outcome, Trial
@@ -68,6 +69,29 @@ def test_a_trial_whose_job_cannot_be_created_keeps_no_other_waiting(desk: Desk, 
     del cloud.broken["create", "0-0-tuner"]
     desk.passes(70)
     assert "0-0-tuner" in cloud.held
+
+
+def test_a_wait_for_quota_is_no_busy_one_for_a_trial_that_has_failed_before(tmp_path: Path) -> None:
+    class CountingClock(VirtualClock):
+        pauses = 0
+
+        def sleep(self, seconds: float) -> None:
+            self.pauses += 1
+            super().sleep(seconds)
+
+    clock = CountingClock()
+    cloud = HandCloud(clock)
+    cloud.limits[TYPE, Usage.on_demand] = 1
+    cloud.errors["create"] = [ServiceFailed("500"), ServiceFailed("500")]
+    desk = Desk(cloud, tmp_path)
+    desk.open()
+    desk.start(0)
+    desk.start(1)
+    desk.passes(10)
+    assert list(cloud.held) == ["0-0-tuner"]
+    before = clock.pauses
+    desk.passes(60)
+    assert clock.pauses - before < 100
 
 
 def test_an_outage_is_not_answered_by_a_call_for_each_trial(desk: Desk, cloud: HandCloud) -> None:
