@@ -30,18 +30,15 @@ def compare(segments: Sequence[Segment], objects: S3Objects, journal: S3Uri) -> 
     Raises:
         StoreError: Two sessions have written different things.
     """
-    there = [item for item in objects.list(journal) if item.uri.key.endswith(".jsonl")]
+    items = [item for item in objects.list(journal) if item.uri.key.endswith(".jsonl")]
+    there = {item.uri.key.rpartition("/")[2]: item for item in items}
     same: dict[Path, str] = {}
     more_here = more_there = False
-    for segment, item in zip(segments, there, strict=False):
-        if segment.path.name != item.uri.key.rpartition("/")[2]:
-            raise _differ(segment.path, item.uri)
-        here = _content(segment)
-        if _is_same(here, item):
-            same[segment.path] = item.etag
-            continue
-        copy = objects.get(item.uri)
-        if copy == here:
+    for segment in segments:
+        here, item = _content(segment), there.pop(segment.path.name, None)
+        if item is None:
+            more_here = more_here or len(here) > 0
+        elif _is_same(here, item) or (copy := objects.get(item.uri)) == here:
             same[segment.path] = item.etag
         elif copy.startswith(here):
             more_there = True
@@ -49,10 +46,9 @@ def compare(segments: Sequence[Segment], objects: S3Objects, journal: S3Uri) -> 
             more_here = True
         else:
             raise _differ(segment.path, item.uri)
-    more_here = more_here or any(segment.num_bytes for segment in segments[len(there) :])
-    more_there = more_there or len(there) > len(segments)
+    more_there = more_there or len(there) > 0
     if more_here and more_there:
-        raise _differ(segments[-1].path, there[-1].uri)
+        raise _differ(segments[-1].path, items[-1].uri)
     return Comparison(same, more_there)
 
 

@@ -111,6 +111,21 @@ def test_what_was_removed_is_uploaded_again(bucket: Bucket, tmp_path: Path, at_e
     assert bucket.contents[(STATE / "metadata.json").key][0] == b"{}"
 
 
+def test_a_part_that_s3_lacks_is_no_other_journal(bucket: Bucket, tmp_path: Path) -> None:
+    """All of it is here: nobody has gone on from the same beginning."""
+    instance = Instance(bucket, tmp_path)
+    for number in range(3):
+        instance.store.open("me")
+        instance.record([started(number)])
+        instance.store.close()
+    whole = in_s3(bucket)
+    del bucket.contents[(STATE / "journal/00000001.jsonl").key]
+    instance.store.open("me")
+    assert instance.store.read() == [started(number) for number in range(3)]
+    instance.store.close()
+    assert in_s3(bucket) == whole
+
+
 def test_a_session_does_not_believe_what_an_earlier_one_knew(bucket: Bucket, tmp_path: Path) -> None:
     instance = Instance(bucket, tmp_path)
     instance.store.open("me")
