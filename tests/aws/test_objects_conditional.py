@@ -60,6 +60,33 @@ def test_put_if_match_has_one_winner(objects: S3Objects, root: S3Uri) -> None:
     assert won == [objects.get(uri)]
 
 
+@pytest.mark.parametrize("somebody_was_first", [False, True])
+def test_a_write_that_met_another_one_is_tried_again(
+    objects: S3Objects, session: AwsSession, root: S3Uri, somebody_was_first: bool
+) -> None:
+    """409 does not say who has won: the next answer does."""
+    uri, known = root / "lease", objects.put(root / "lease", b"nobody")
+    body = b"<Error><Code>ConditionalRequestConflict</Code><Message>Try again</Message></Error>"
+    left = [2]
+
+    def collide(request: Any, **_: Any) -> AWSResponse | None:
+        left[0] -= 1
+        if left[0] < 0:
+            return None
+        return AWSResponse(request.url, 409, {}, RawBody(body))  # type: ignore[arg-type]
+
+    if somebody_was_first:
+        objects.put(uri, b"other")
+    session.client("s3").meta.events.register("before-send.s3.PutObject", collide)
+    if somebody_was_first:
+        with pytest.raises(ObjectChanged):
+            objects.put(uri, b"me", if_match=known)
+    else:
+        objects.put(uri, b"me", if_match=known)
+    assert left[0] < 0
+    assert objects.get(uri) == (b"other" if somebody_was_first else b"me")
+
+
 def test_age_is_told_by_the_services_clock(objects: S3Objects, session: AwsSession, root: S3Uri) -> None:
     uri = root / "x"
     assert objects.age_s(uri) is None
