@@ -35,7 +35,7 @@ class Engine:
         self._launcher = Launcher(desk, self._watcher)
         self._cleaner = Cleaner(desk)
         self._meter = Meter(desk)
-        self._stopper = Stopper(desk, self._watcher)
+        self._stopper = Stopper(desk, self._watcher, self._meter.follow)
         self._commands: deque[Callable[[], None]] = deque()
 
     def post(self, command: Callable[[], None]) -> None:

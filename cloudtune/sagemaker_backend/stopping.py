@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from cloudtune.errors import ResourceNotFound
 from cloudtune.sagemaker_backend.activity import Activity
@@ -18,11 +19,16 @@ _STOP_AGAIN_S = 300.0
 
 
 class Stopper:
-    """Stops the jobs of runs that are to stop, and those that nobody wants."""
+    """Stops the jobs of runs that are to stop, and those that nobody wants.
 
-    def __init__(self, desk: Desk, watcher: Watcher) -> None:
+    Args:
+        on_stray: Called with the name of each job that nobody wanted, once it was asked.
+    """
+
+    def __init__(self, desk: Desk, watcher: Watcher, on_stray: Callable[[str], None]) -> None:
         self._desk = desk
         self._watcher = watcher
+        self._on_stray = on_stray
         self._runs = Activity("stop training jobs")
         self._others = Activity("stop training jobs that nobody wants")
         self._strays: dict[str, Patience] = {}
@@ -78,4 +84,5 @@ class Stopper:
         except ResourceNotFound:
             logger.debug("Job %s is gone.", name)
         del self._strays[name]
+        self._on_stray(name)
         return True
