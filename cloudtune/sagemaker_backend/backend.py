@@ -92,11 +92,13 @@ class SageMakerBackend:
         self._given_cloud = cloud
         self._cloud = cloud
         self._drive: Drive | None = None
+        #: Of the last session, when that is over: logs can still be read.
+        self._last_drive: Drive | None = None
         self.delete_checkpoints = delete_checkpoints
         self.pass_args_as_json = pass_args_as_json
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_drive": None, "_cloud": None, "_given_cloud": None}
+        return {**self.__dict__, "_drive": None, "_last_drive": None, "_cloud": None, "_given_cloud": None}
 
     @property
     def template(self) -> TrialTemplate:
@@ -191,6 +193,7 @@ class SageMakerBackend:
         """See :meth:`TrialBackend.close`. What jobs were asked is sent before; it takes some seconds."""
         drive, self._drive = self._drive, None
         if drive is not None:
+            self._last_drive = drive
             drive.close()
 
     def acknowledge(self, trial_id: int, level: int) -> None:
@@ -215,8 +218,9 @@ class SageMakerBackend:
         return set() if self._drive is None else self._drive.waiting()
 
     def stdout(self, trial_id: int) -> list[str]:
-        """What the trial's jobs have printed, output and errors, over all attempts; from CloudWatch."""
-        return self._opened().log(trial_id)
+        """What the trial's jobs have printed, output and errors, over all attempts; from CloudWatch. Also when
+        tuning is over."""
+        return (self._drive or self._last_drive or self._opened()).log(trial_id)
 
     def stderr(self, trial_id: int) -> list[str]:
         """Nothing: a job has one log. See :meth:`stdout`."""

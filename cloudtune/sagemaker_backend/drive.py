@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 from collections.abc import Mapping
@@ -65,19 +66,33 @@ class _Commands:
         return {run.trial.trial_id for run in runs if run.is_waiting and not run.stop_asked}
 
     def log(self, trial_id: int) -> list[str]:
+        """Of all attempts, those of earlier sessions included; of each its last job."""
         lines: list[str] = []
-        tuner = self.desk.place.tuner_name
-        for attempt in range(self._attempts.get(trial_id, -1) + 1):
-            number = self.desk.last_job.get(AttemptKey(trial_id, attempt), 0)
-            job = names.trial_job_name(tuner, trial_id, attempt, number)
-            cursor, at_end = None, False
-            while not at_end:
-                try:
-                    page = self.desk.jobs.log_page(job, cursor)
-                except ResourceNotFound:
-                    break
-                lines += [line for _, line in page.lines]
-                cursor, at_end = page.cursor, page.at_end
+        attempt, newest = 0, self._attempts.get(trial_id, 0)
+        while (job := self._last_job(trial_id, attempt)) is not None or attempt < newest:
+            lines += [] if job is None else self._log_of(job)
+            attempt += 1
+        return lines
+
+    def _last_job(self, trial_id: int, attempt: int) -> str | None:
+        """Of the attempt; None if it has none."""
+        found = None
+        for number in itertools.count(self.desk.last_job.get(AttemptKey(trial_id, attempt), 0)):
+            job = names.trial_job_name(self.desk.place.tuner_name, trial_id, attempt, number)
+            try:
+                self.desk.jobs.describe(job)
+            except ResourceNotFound:
+                break
+            found = job
+        return found
+
+    def _log_of(self, job: str) -> list[str]:
+        lines: list[str] = []
+        cursor, at_end = None, False
+        while not at_end:
+            page = self.desk.jobs.log_page(job, cursor)
+            lines += [line for _, line in page.lines]
+            cursor, at_end = page.cursor, page.at_end
         return lines
 
     def wake(self) -> None:

@@ -184,6 +184,22 @@ def test_the_log_of_an_attempt_is_that_of_the_job_that_ran(desk: Desk, cloud: Ha
     assert desk.backend.stdout(0) == ["hello"]
 
 
+def test_logs_are_read_when_tuning_is_over_and_of_earlier_sessions(desk: Desk, cloud: HandCloud) -> None:
+    for attempt in (0, 1):
+        desk.start(0, attempt)
+        desk.passes(1)
+        cloud.job(f"0-{attempt}").log.append((0, f"attempt {attempt}"))
+        cloud.ends(f"0-{attempt}", 0)
+        cloud.becomes(f"0-{attempt}", "Completed")
+        desk.passes(10)
+    desk.backend.close()
+    assert desk.backend.stdout(0) == ["attempt 0", "attempt 1"]
+    later = Desk(cloud, desk.folder)
+    later.open()
+    assert later.backend.stdout(0) == ["attempt 0", "attempt 1"]
+    assert later.backend.stdout(1) == []
+
+
 def test_all_reports_that_are_recorded_are_gone_after_the_session(desk: Desk, cloud: HandCloud) -> None:
     for trial_id in range(120):
         cloud.reports(f"{trial_id}-0", 1)
