@@ -9,7 +9,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -159,11 +159,12 @@ def _announce(emulator: package.SageMakerEmulator, options: argparse.Namespace) 
     if options.ready_fd is not None:
         os.write(options.ready_fd, b".")
         os.close(options.ready_fd)
-    _print_exports(emulator, options.proxy)
-    print(f"# role: {emulator.role_arn}")
-    if options.state is not None:
-        print(f"# kept in {options.state}")
-    print(f"# jobs: isolation {emulator.isolation!r}; Ctrl-C ends the emulator and all its jobs", flush=True)
+    with suppress(BrokenPipeError):  # nobody has to read its lines
+        _print_exports(emulator, options.proxy)
+        print(f"# role: {emulator.role_arn}")
+        if options.state is not None:
+            print(f"# kept in {options.state}")
+        print(f"# jobs: isolation {emulator.isolation!r}; Ctrl-C ends the emulator and all its jobs", flush=True)
 
 
 def _attend(emulator: package.SageMakerEmulator, options: argparse.Namespace) -> None:

@@ -110,7 +110,7 @@ def closure(wanted: int) -> Any:
 
 def test_an_interruption_loses_and_doubles_nothing(aws: SageMakerEmulator, tmp_path: Path) -> None:
     """The instance is taken away without notice; a person looks at the results all the while."""
-    epochs = 100  # long enough that the second interruption does not come too late on a busy machine
+    epochs = 160  # long enough that the second interruption does not come too late on a busy machine
     tuner = make_tuner("interrupted", 4, epochs=epochs, epoch_s=0.05)
     errors: list[BaseException] = []
 
@@ -127,9 +127,9 @@ def test_an_interruption_loses_and_doubles_nothing(aws: SageMakerEmulator, tmp_p
         # An interruption of a job that is still coming back would hit no session.
         eventually(lambda least=session: count_in_s3("interrupted", b"session_started") >= least)
         eventually(lambda least=seen + 20: reports_in_s3("interrupted") >= least)
+        aws.interrupt("interrupted")
         seen = load_experiment("interrupted", local_path=tmp_path / "watch").num_reports
         assert seen >= 20
-        aws.interrupt("interrupted")
     thread.join(250)
     assert not thread.is_alive()
     assert errors == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from typing import Any
@@ -23,7 +24,8 @@ class Log:
 
     def __init__(self) -> None:
         self._client: Any = boto3.client("logs")
-        self._client.create_log_group(logGroupName=LOG_GROUP)
+        with contextlib.suppress(self._client.exceptions.ResourceAlreadyExistsException):
+            self._client.create_log_group(logGroupName=LOG_GROUP)
 
     def stream(self, epoch: int, host: int = 1, job: str = JOB) -> str:
         name = f"{job}/algo-{host}-{epoch}"
