@@ -82,8 +82,9 @@ FAMILY = """
 import os, signal, subprocess, sys
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 deaf = "import os, signal, sys; signal.signal(signal.SIGTERM, signal.SIG_IGN); os.setpgid(0, 0); "
-deaf += "print('child', flush=True); signal.pause()"
-listener = deaf.replace("signal.SIG_IGN", "lambda *_: (print('told', flush=True), os._exit(0))")
+# in one write each: two of them share the pipe
+deaf += "os.write(1, b'child' + bytes([10])); signal.pause()"
+listener = deaf.replace("signal.SIG_IGN", "lambda *_: (os.write(1, b'told' + bytes([10])), os._exit(0))")
 for text in (deaf, listener):
     subprocess.Popen(["sh", "-c", f'{sys.executable} -c "$0" & wait', text])
 """
