@@ -123,6 +123,7 @@ class TuningStatus:
         self.costs = CostLedger()
         # ``st_worker_cost`` (which begins at 0 with each attempt) of trials of which nothing was measured.
         self._reported_cost = 0.0
+        self._unmeasured: set[int] = set()
         self.wallclock_time = 0.0
         self._trials: dict[int, TrialRow] = {}
         self._running: dict[int, TrialRow] = {}
@@ -185,8 +186,9 @@ class TuningStatus:
         row.worker_time += (gain := _gain(self._attempt_time, event, ST_WORKER_TIME))
         self.user_time += gain
         row.reported_cost += (gain := _gain(self._attempt_cost, event, ST_WORKER_COST))
-        if row.measured_cost is None:
+        if row.measured_cost is None and gain > 0:
             self._reported_cost += gain
+            self._unmeasured.add(row.trial_id)
         for name in self.metric_names:
             value = as_number(event.metrics.get(name))
             if value is not None:
@@ -197,7 +199,9 @@ class TuningStatus:
         row = None if event.trial_id is None else self._trials.get(event.trial_id)
         if row is not None:
             if row.measured_cost is None:
-                self._reported_cost -= row.reported_cost
+                self._unmeasured.discard(row.trial_id)
+                # With the last one go the errors of rounding.
+                self._reported_cost = self._reported_cost - row.reported_cost if self._unmeasured else 0.0
             row.measured_cost = self.costs.of_trial(row.trial_id)
 
     @property
@@ -208,7 +212,7 @@ class TuningStatus:
     @property
     def cost_is_estimated(self) -> bool:
         """Whether some of :attr:`cost` is not as billed."""
-        return self.costs.is_estimated or self._reported_cost > 0
+        return self.costs.is_estimated or bool(self._unmeasured)
 
     def cost_text(self) -> str:
         """``$1.25 (trials $1.05, other $0.20; estimated)``."""

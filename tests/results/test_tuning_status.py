@@ -143,6 +143,19 @@ def test_measured_cost_replaces_what_a_trial_reports_and_nothing_is_counted_twic
     assert status.cost_text() == "$3.50 (as billed)"
 
 
+def test_what_was_measured_in_the_end_is_no_estimate() -> None:
+    """Sums in another order differ by a rounding error, which is no cost that was reported and not measured."""
+    status = TuningStatus(["loss"], [start(trial, 0.0) for trial in range(3)])
+    for step in range(1, 8):
+        for trial in range(3):
+            status.observe(report(trial, float(step), st_worker_cost=0.1 * step * (trial + 1) / 3))
+    for trial in (2, 0, 1):
+        assert status.cost_is_estimated
+        status.observe(cost(f"{trial}-0", 0.5, trial=trial))
+    assert not status.cost_is_estimated
+    assert status.cost == 1.5 and status.cost_text() == "$1.50 (as billed)"
+
+
 def test_another_trial_is_expected_to_cost_as_much_as_those_that_have_ended() -> None:
     status = TuningStatus(["loss"], [start(i, 0.0) for i in range(3)])
     assert status.cost_with_another_trial() is None
