@@ -81,8 +81,9 @@ def test_units_are_distinct_and_loads_are_level(cpus: int, gpus: int, steps: lis
 def test_the_machine_is_what_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, GPU-x")
     assert Machine.here().gpus == ("3", "GPU-x")
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert Machine.here().gpus == ()
+    for none in ("", "-1", "-1,0"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", none)
+        assert Machine.here().gpus == ()
     if hasattr(os, "sched_getaffinity"):
         assert set(Machine.here().cpus) == os.sched_getaffinity(0)
 

@@ -7,6 +7,7 @@ beyond that of the type is refused where this system lets us (:mod:`cloudtune.em
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import threading
@@ -39,7 +40,9 @@ class Machine:
             cpus = tuple(range(os.cpu_count() or 1))
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         if visible is not None:
-            return cls(cpus, tuple(part.strip() for part in visible.split(",") if part.strip()))
+            names = (part.strip() for part in visible.split(",") if part.strip())
+            # CUDA sees none from a negative number on: -1 hides all.
+            return cls(cpus, tuple(itertools.takewhile(lambda name: not name.startswith("-"), names)))
         devices = Path("/dev").glob("nvidia*")
         numbers = sorted(int(found[1]) for path in devices if (found := _GPU_DEVICE.fullmatch(path.name)))
         return cls(cpus, tuple(map(str, numbers)))
