@@ -36,7 +36,7 @@ def shell(script: str) -> subprocess.CompletedProcess[str]:
     """Runs a user's shell in which ``cloudtune`` is this one."""
     python = shlex.quote(sys.executable)
     prologue = f'cloudtune() {{ {python} -m cloudtune.cli "$@"; }}\n'
-    return subprocess.run(["sh", "-c", prologue + script], capture_output=True, text=True, timeout=150)
+    return subprocess.run(["sh", "-c", prologue + script], capture_output=True, text=True, timeout=400)
 
 
 @pytest.mark.parametrize(

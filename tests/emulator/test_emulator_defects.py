@@ -51,7 +51,7 @@ class BrokenDelays(Delays):
 
 
 def test_a_defect_is_the_end_of_one_job(caplog: pytest.LogCaptureFixture) -> None:
-    emulator = SageMakerEmulator(max_parallel_jobs=1, stop_grace_s=20)
+    emulator = SageMakerEmulator(max_parallel_jobs=1, stop_grace_s=1)
     emulator.delays = BrokenDelays()
     slow_end = (FamilyDelays(("ml.",), stop=(0.2, 0.2)),)
     with emulator as aws:

@@ -47,7 +47,7 @@ def suite(tmp_path: Path) -> Suite:
             env={**os.environ, "PYTHONPATH": path},
             capture_output=True,
             text=True,
-            timeout=150,
+            timeout=400,
         )
 
     return run
@@ -97,7 +97,7 @@ def use(aws):
             "S3DataType": "S3Prefix", "S3Uri": "s3://mine/code/"}}}],
         OutputDataConfig={"S3OutputPath": "s3://mine/output"},
         ResourceConfig={"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1},
-        StoppingCondition={"MaxRuntimeInSeconds": 600})
+        StoppingCondition={"MaxRuntimeInSeconds": 100_000})
     while sagemaker.describe_training_job(TrainingJobName="never-ends")["SecondaryStatus"] != "Training":
         pass
 

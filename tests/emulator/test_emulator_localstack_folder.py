@@ -38,7 +38,7 @@ def environment() -> Iterator[dict[str, str]]:
     environment = {**os.environ, "PATH": path, "LOCALSTACK_PORT": port, "AWS_PROFILE": "somebody"}
     server = subprocess.Popen([str(FOLDER / "moto_server.sh"), port], env=environment, stderr=subprocess.DEVNULL)
     try:
-        eventually(lambda: _answers(f"http://127.0.0.1:{port}/moto-api/"), "moto answers")
+        eventually(lambda: _answers(f"http://127.0.0.1:{port}/moto-api/"), "moto answers", timeout_s=120)
         yield environment
     finally:
         server.kill()
@@ -48,13 +48,13 @@ def environment() -> Iterator[dict[str, str]]:
 def test_the_variables_point_to_the_server(environment: dict[str, str]) -> None:
     use = "import boto3; s3 = boto3.client('s3'); s3.create_bucket(Bucket='one'); print(s3.list_buckets())"
     script = f'. "{FOLDER}/env.sh" && exec python3 -c "{use}"'
-    done = subprocess.run(["sh", "-c", script], env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["sh", "-c", script], env=environment, capture_output=True, text=True, timeout=120)
     assert "'one'" in done.stdout, done.stderr
 
 
 def test_cloudtunes_stores_work_with_the_server(environment: dict[str, str], tmp_path: Path) -> None:
     command = [str(FOLDER / "run_tests.sh"), "-p", "no:cacheprovider", "--basetemp", str(tmp_path / "base")]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=150)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "passed" in done.stdout and "skipped" not in done.stdout
 
@@ -62,6 +62,6 @@ def test_cloudtunes_stores_work_with_the_server(environment: dict[str, str], tmp
 def test_they_are_never_run_against_aws(tmp_path: Path) -> None:
     known = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(FOLDER / "test_on_server.py")]
-    done = subprocess.run(command, cwd=tmp_path, env=known, capture_output=True, text=True, timeout=100)
+    done = subprocess.run(command, cwd=tmp_path, env=known, capture_output=True, text=True, timeout=200)
     assert done.returncode == 2
     assert "Set AWS_ENDPOINT_URL" in done.stdout + done.stderr

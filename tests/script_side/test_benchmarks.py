@@ -39,7 +39,7 @@ def run_process(script: Path, config: dict, env: dict | None = None) -> subproce
         [sys.executable, str(script), *args],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=400,
         check=False,
         env={**clean, **(env or {})},
     )

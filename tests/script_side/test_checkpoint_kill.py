@@ -21,7 +21,7 @@ def test_killed_at_each_file_operation(tmp_path):
 
 def check_all_points(folder: str) -> None:
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), folder], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, str(SCRIPT), folder], capture_output=True, text=True, timeout=400, check=False
     )
     assert done.returncode == 0, done.stderr
     runs = [json.loads(line) for line in done.stdout.splitlines()]
