@@ -89,6 +89,18 @@ def wait_for(condition: Callable[[], Any], backend: LocalBackend | None = None) 
             backend.wait(0.01)
 
 
+def zombies() -> list[int]:
+    """Children of this process that have ended, and that nobody has waited for."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            with contextlib.suppress(OSError):
+                state, parent, *_ = (entry / "stat").read_text().rpartition(")")[2].split()
+                if (state, int(parent)) == ("Z", os.getpid()):
+                    found.append(int(entry.name))
+    return found
+
+
 def processes_of(folder: Path) -> list[int]:
     """Processes of any trial below ``folder``: those whose environment or command line names it."""
     needle = os.fsencode(folder)

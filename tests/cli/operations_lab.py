@@ -46,7 +46,7 @@ FAR = ClaimRecord("me@far.away:77", "s1", "far.away/0/", 77, T0)
 
 def until(look: Callable[[], T], what: str = "") -> T:
     """What ``look`` returns as soon as it is true."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         if found := look():
             return found

@@ -13,7 +13,7 @@ T = TypeVar("T")
 BUCKET = "rehearsals"
 
 
-def eventually(probe: Callable[[], T], what: str, timeout_s: float = 60.0) -> T:
+def eventually(probe: Callable[[], T], what: str, timeout_s: float = 120.0) -> T:
     """The first true result of ``probe``; fails after ``timeout_s``."""
     give_up = time.monotonic() + timeout_s
     while not (found := probe()):

@@ -17,7 +17,7 @@ LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 TERMINAL = ("Completed", "Failed", "Stopped")
 
 
-def eventually(probe: Callable[[], T], what: str = "", timeout_s: float = 60.0) -> T:
+def eventually(probe: Callable[[], T], what: str = "", timeout_s: float = 120.0) -> T:
     """The first true result of ``probe``; fails after ``timeout_s``."""
     give_up = time.monotonic() + timeout_s
     while True:
@@ -93,7 +93,7 @@ class Rig:
     def phases(self, name: str) -> list[str]:
         return [item["Status"] for item in self.describe(name)["SecondaryStatusTransitions"]]
 
-    def ended(self, name: str, timeout_s: float = 60.0) -> dict[str, Any]:
+    def ended(self, name: str, timeout_s: float = 120.0) -> dict[str, Any]:
         def probe() -> dict[str, Any] | None:
             found = self.describe(name)
             return found if found["TrainingJobStatus"] in TERMINAL else None

@@ -59,7 +59,7 @@ def calls(aws: Emulator) -> Counter[str]:
 
 def until(look: Callable[[], Any], what: str) -> Any:
     """What ``look`` returns as soon as it is true."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         if found := look():
             return found
