@@ -60,8 +60,8 @@ class Admission:
     """Of one experiment.
 
     Jobs that are starting, running or stopping count for the quota, and so do instances kept warm. What has been
-    released counts on the service's side for minutes: a refusal then is no surprise, and is waited out. A quota may
-    be raised meanwhile, or come back: where it is in the way, it is asked for again now and then.
+    released counts on the service's side for minutes: a refusal then is no surprise, and is waited out. A quota
+    may be raised meanwhile, or come back: where it is in the way, it is asked for again now and then.
 
     Args:
         instance_types: In the order of preference.
