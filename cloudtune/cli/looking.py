@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cloudtune.cli.progress import doing
 from cloudtune.cli.tables import console as make_console
 from cloudtune.cli.tables import duration, fitting, print_facts, sayer, table
 from cloudtune.experiments.launchers.arguments import at_least, text
@@ -56,7 +57,8 @@ def _list(options: argparse.Namespace) -> int:
     from cloudtune.experiments.loading import list_experiments, load_experiments
     from cloudtune.paths import experiments_root
 
-    found = load_experiments(options.tag) if options.tag else list_experiments()
+    with doing(f"Looking for {options.tag or 'experiments'}"):
+        found = load_experiments(options.tag) if options.tag else list_experiments()
     if not found:
         print(f"No experiments in {experiments_root()}. Set CLOUDTUNE_FOLDER if they are elsewhere.")
         return 0
@@ -93,7 +95,9 @@ def _compare(options: argparse.Namespace) -> int:
     from cloudtune.experiments.loading import load_experiments
 
     groups: dict[str, list[ExperimentResult]] = {}
-    for experiment in load_experiments(options.tag):
+    with doing(f"Looking for {options.tag}"):
+        experiments = load_experiments(options.tag)
+    for experiment in experiments:
         name = str(experiment.metadata.get("benchmark") or experiment.entrypoint_name())
         groups.setdefault(name, []).append(experiment)
     if options.benchmark is not None:
@@ -122,7 +126,8 @@ def _load(options: argparse.Namespace) -> ExperimentResult:
     from cloudtune.experiments.loading import load_experiment
 
     try:
-        return load_experiment(options.name, experiment_name=options.tag)
+        with doing(f"Looking for {options.name}"):
+            return load_experiment(options.name, experiment_name=options.tag)
     except NotFound as error:
         if options.tag is None and _is_study(options.name):
             raise NotFound(
