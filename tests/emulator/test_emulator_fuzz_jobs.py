@@ -372,7 +372,11 @@ def test_removing_a_folder_leaves_alone_what_links_point_to(tmp_path: Path) -> N
     (tree / "link").symlink_to(outside / "private")
     (tree / "closed").chmod(0)
     for path in (tmp_path, *tmp_path.parents):
-        if path.owner() == tmp_path.owner() and os.getuid() == 0 and path.name.startswith(("pytest", "popen", "test")):
+        if (
+            path.owner() == tmp_path.owner()
+            and os.getuid() == 0
+            and path.name.startswith(("pytest", "popen", "test"))
+        ):
             path.chmod(0o755)
     user = {"user": 65534} if os.getuid() == 0 else {}
     if user:
