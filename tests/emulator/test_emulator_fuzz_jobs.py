@@ -43,7 +43,7 @@ def run(victim: Victim, name: str, *program: str, **members: Any) -> dict[str, A
         "AlgorithmSpecification": algorithm,
         "OutputDataConfig": {"S3OutputPath": f"s3://{BUCKET}/output"},
         "ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1},
-        "StoppingCondition": {"MaxRuntimeInSeconds": 60},
+        "StoppingCondition": {"MaxRuntimeInSeconds": 600},
         **members,
     }
     answer = victim.ask("CreateTrainingJob", request)

@@ -261,7 +261,7 @@ class Terminal:
     def resize(self, width: int, height: int) -> None:
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
 
-    def until(self, shown: Callable[[bytes], object], timeout_s: float = 60.0) -> bytes:
+    def until(self, shown: Callable[[bytes], object], timeout_s: float = 120.0) -> bytes:
         give_up = time.monotonic() + timeout_s
         while not shown(self.seen):
             if time.monotonic() > give_up:
