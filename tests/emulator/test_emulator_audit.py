@@ -106,7 +106,7 @@ def test_an_error_in_cbor_has_its_code(emulator: SageMakerEmulator) -> None:
     }
     request = urllib.request.Request(f"{emulator.endpoint_url}/service/X/operation/Y", b"", headers)
     with pytest.raises(urllib.error.HTTPError):
-        urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=20)
+        urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60)
     assert entries(emulator, "call", service="no")[-1]["error"] == "UnknownOperationException"
 
 
@@ -130,7 +130,7 @@ def test_no_secret_is_in_it(emulator: SageMakerEmulator, rig: Rig, state: Path) 
     secret = "s3cr3t-of-a-user"
     rig.run("discreet", f"print({secret!r})", Environment={"TOKEN": secret}, HyperParameters={"password": secret})
     url = rig.s3.generate_presigned_url("get_object", Params={"Bucket": BUCKET, "Key": "code/discreet/train.py"})
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=20) as answer:
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=60) as answer:
         answer.read()
     _call(emulator.endpoint_url, "interrupt_rules", {"after_s": 1e6, "name_prefix": "nothing-here"})
     text = (state / "audit.jsonl").read_text(encoding="utf-8")
@@ -146,7 +146,7 @@ def test_a_name_that_is_none_takes_no_room(emulator: SageMakerEmulator, rig: Rig
     headers = {"X-Amz-Target": f"SageMaker.{operation}", "Content-Type": "application/x-amz-json-1.1"}
     request = urllib.request.Request(emulator.endpoint_url, body, headers)
     with pytest.raises(urllib.error.HTTPError):
-        urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=20)
+        urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60)
     assert len(json.dumps(emulator.audit.newest("call", 1))) < 1000
     rig.s3.put_object(Bucket=BUCKET, Key="k" * 3000, Body=b"")
     assert len(json.dumps(emulator.audit.newest("call", 1))) < 1500

@@ -334,14 +334,14 @@ def test_a_log_that_a_user_deletes_does_not_hold_up_the_job(rig: Rig) -> None:
     print('first', flush=True)
     open(ROOT + '/checkpoints/up', 'w').write('1')
     url = os.environ['AWS_ENDPOINT_URL'] + '/_emulator/interrupt_rules'
-    while b'go-on' not in urllib.request.urlopen(url, timeout=10).read(): time.sleep(0.02)
+    while b'go-on' not in urllib.request.urlopen(url, timeout=60).read(): time.sleep(0.02)
     for _ in range(40): sys.stdout.write('x' * 20_000 + chr(10))
     """
     name = rig.submit("unlogged", code)
     rig.printed("checkpoints/unlogged/up")
     rig.logs.delete_log_group(logGroupName=LOG_GROUP)
     rule = json.dumps({"name_prefix": "go-on"}).encode()
-    urllib.request.urlopen(f"{rig.endpoint_url}/_emulator/interrupt_rules", data=rule, timeout=10).close()
+    urllib.request.urlopen(f"{rig.endpoint_url}/_emulator/interrupt_rules", data=rule, timeout=60).close()
     assert rig.ended(name)["TrainingJobStatus"] == "Completed"
     rig.run("logged-again", "print('back')")
     assert rig.all_logs("logged-again") == ["back"]

@@ -23,7 +23,7 @@ def raw(url: str, body: bytes = b"{}", **headers: str) -> tuple[int, str, bytes]
     request = urllib.request.Request(url, data=body, headers={k.replace("_", "-"): v for k, v in headers.items()})
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(request, timeout=20) as response:
+        with opener.open(request, timeout=60) as response:
             return response.status, response.headers["Content-Type"] or "", response.read()
     except urllib.error.HTTPError as error:
         return error.code, error.headers["Content-Type"] or "", error.read()

@@ -26,7 +26,7 @@ from cloudtune.instance_info import instance_infos
 def exchange(url: str, request: bytes) -> tuple[int, dict[str, str], bytes]:
     """Sends the bytes as they are; status, headers and body of the answer."""
     address = urlsplit(url)
-    with socket.create_connection((address.hostname, address.port), timeout=20) as connection:
+    with socket.create_connection((address.hostname, address.port), timeout=60) as connection:
         connection.sendall(request)
         answer = http.client.HTTPResponse(connection, method=request.split(b" ", 1)[0].decode())
         answer.begin()
@@ -127,17 +127,17 @@ def test_presigned_urls(rig: Rig) -> None:
     rig.put("presigned/key with space", "content")
     arguments = {"Bucket": BUCKET, "Key": "presigned/key with space"}
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(rig.s3.generate_presigned_url("get_object", Params=arguments), timeout=20) as answer:
+    with opener.open(rig.s3.generate_presigned_url("get_object", Params=arguments), timeout=60) as answer:
         assert answer.read() == b"content"
     put = urllib.request.Request(
         rig.s3.generate_presigned_url("put_object", Params=arguments), b"new", method="PUT"
     )
     put.add_header("Content-Type", "")
-    with opener.open(put, timeout=20) as answer:
+    with opener.open(put, timeout=60) as answer:
         assert answer.status == 200
     assert rig.get("presigned/key with space") == b"new"
     iam = rig.client("iam").generate_presigned_url("get_role", Params={"RoleName": "presigned"}, HttpMethod="GET")
-    with opener.open(iam, timeout=20) as answer:
+    with opener.open(iam, timeout=60) as answer:
         assert b"<RoleName>presigned</RoleName>" in answer.read()
 
 
