@@ -48,11 +48,12 @@ def main() -> int:
     rows = []
     for running in args.running:
         for reporting in (False, True):
+            news = "one each" if reporting else "none"
+            print(f"{running} trials, new reports: {news}: {args.seconds:g} s", file=sys.stderr, flush=True)
             calls, polls = measure(running, args.seconds, reporting)
             total = sum(calls.values()) / polls
             syne_tune = math.ceil(running / 20) + 3 * running
             each = [f"{calls[operation] / polls:.2f}" for operation in _OPERATIONS]
-            news = "one each" if reporting else "none"
             rows.append([running, news, f"{total:.2f}", *each, syne_tune, f"{syne_tune / total:.0f}"])
     show(
         "AWS calls per poll of a tuner with one job per trial",
