@@ -10,9 +10,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 # A loaded machine makes any example slow; and what one run finds, the next one finds, too.
-settings.register_profile(
-    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True, database=None
-)
+settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("any machine", settings.get_profile("explore"), derandomize=True, database=None)
 settings.load_profile("any machine")
 
 # Once, before anything is imported: credentials of whoever runs the tests are out of reach.
