@@ -6,9 +6,10 @@ import argparse
 from pathlib import Path
 
 from cloudtune.cli.parsing import Commands, add_which
-from cloudtune.cli.progress import bar, doing
+from cloudtune.cli.progress import doing
 from cloudtune.cli.tables import console, plural, sayer
 from cloudtune.experiments.launchers.arguments import text
+from cloudtune.experiments.progress_bar import progress_bar
 
 _EPILOG = """\
 examples:
@@ -52,7 +53,7 @@ def _collect(options: argparse.Namespace) -> int:
     with doing(f"Looking for {options.name or options.tag}"):
         subjects = find_subjects(options.name, options.tag, Access())
     for subject in subjects:
-        with bar(f"Fetching {subject.name}") as shown:
+        with progress_bar(f"Fetching {subject.name}") as shown:
             found = collect(subject, to, options.checkpoints, shown)
         say(f"{subject.name}: {plural(found.num_files, 'file')} fetched; it is in {found.folder}")
         for trial_id, folder in found.checkpoints.items():

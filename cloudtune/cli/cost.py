@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 from cloudtune.cli.parsing import Commands, add_which
-from cloudtune.cli.progress import bar, doing
+from cloudtune.cli.progress import doing
 from cloudtune.cli.tables import console as make_console
 from cloudtune.cli.tables import dollars, fitting, plural, sayer, table
 
@@ -42,12 +42,13 @@ def _cost(options: argparse.Namespace) -> int:
     from cloudtune.experiments.operations.account import Access
     from cloudtune.experiments.operations.costs import cost_report
     from cloudtune.experiments.operations.subject import find_subjects
+    from cloudtune.experiments.progress_bar import progress_bar
 
     with doing(f"Looking for {options.name or options.tag}"):
         subjects = find_subjects(options.name, options.tag, Access())
     reports = []
     for subject in subjects:
-        with bar(f"Asking for the jobs of {subject.name}") as shown:
+        with progress_bar(f"Asking for the jobs of {subject.name}") as shown:
             reports.append(cost_report(subject, shown))
     if options.json:
         documents = [_document(report) for report in reports]

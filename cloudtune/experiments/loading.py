@@ -5,8 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,8 @@ from cloudtune.errors import CloudtuneError, NotFound, SpecError, StoreError
 from cloudtune.experiment.events import Event, ExperimentEnded, SessionStarted
 from cloudtune.experiment_record import read_metadata
 from cloudtune.experiments.experiment_result import ExperimentResult
-from cloudtune.experiments.s3_experiments import Progress, S3Experiments, came_from_s3, has_ended
+from cloudtune.experiments.progress_bar import progress_bar
+from cloudtune.experiments.s3_experiments import S3Experiments, came_from_s3, has_ended
 from cloudtune.paths import ExperimentPaths, experiments_root
 from cloudtune.results.frame import ResultsBuilder, read_results
 from cloudtune.stores.file import FileStore
@@ -334,7 +334,7 @@ def _fetch_tag(cloud: S3Experiments, tag: str, root: Path, known: dict[str, Path
         if found.name not in known or _is_outdated(known[found.name], load_tuner)
     ]
     if wanted:
-        with _progress(f"Fetching {tag}") as shown:
+        with progress_bar(f"Fetching {tag}") as shown:
             failed = cloud.fetch_many(wanted, root / tag, load_tuner, shown)
         for name, error in failed.items():
             _log.warning("%s is missing, or shown as of its last download: %s", name, error)
@@ -352,7 +352,7 @@ def _fetch(
     if found is None:
         return None
     target = folder or (root / found.tag / name if found.tag else root / name)
-    with _progress(f"Fetching {name}") as shown:
+    with progress_bar(f"Fetching {name}") as shown:
         cloud.experiments.fetch(found, target, load_tuner, shown)
     return target if _is_experiment(target) else None
 
@@ -364,18 +364,6 @@ def _no_experiment(cloud: _Cloud, name: str, root: Path, tag: str | None) -> Not
     known = {path.name for path in _all_experiments(root)}
     known |= set(cloud.experiments.similar(name, tag) if cloud.experiments else ())
     return _not_found(f"There is no experiment {name!r}.", looked, name, known)
-
-
-@contextmanager
-def _progress(text: str) -> Iterator[Progress]:
-    """Shows a bar on standard error, if that is a terminal, as soon as something is fetched."""
-    from rich.console import Console
-    from rich.progress import Progress as Bars
-
-    console = Console(stderr=True)
-    with Bars(console=console, transient=True, disable=not console.is_terminal) as bars:
-        task = bars.add_task(text, total=None, visible=False)
-        yield lambda done, total: bars.update(task, completed=done, total=total, visible=True)
 
 
 def _not_found(message: str, looked: Iterable[str], name: str, known: set[str]) -> NotFound:
